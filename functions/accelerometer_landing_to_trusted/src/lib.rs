@@ -1,0 +1,1 @@
+//! The function `accelerometer_landing_to_trusted`.

@@ -1,0 +1,1 @@
+//! The function `customer_landing_to_trusted`.

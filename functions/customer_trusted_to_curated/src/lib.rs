@@ -1,0 +1,1 @@
+//! The function `customer_trusted_to_curated`.

@@ -1,0 +1,5 @@
+//! The STEDI lake: layout, events, tables, readers, store, catalog, derivation.
+#![warn(missing_docs)]
+
+pub mod reader;
+pub mod tables;

@@ -1,0 +1,1 @@
+//! The function `machine_learning_curated`.

@@ -1,0 +1,1 @@
+//! The function `step_trainer_landing_to_trusted`.

@@ -1,0 +1,1 @@
+//! Data shaped like the three STEDI feeds.
