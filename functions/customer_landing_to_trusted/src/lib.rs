@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
-use lake::key::{ObjectKey, Part, Source};
+use lake::key::{ETag, ObjectKey, Part, Source};
 use lake::lake::{Lake, Put};
 use lake::landing::{self, Landed};
 use lake::layout;
@@ -36,17 +36,28 @@ pub use self::transform::fold;
 /// The function.
 pub struct CustomerLandingToTrusted;
 
+/// A version of a landing object whose records are folded.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    landing: ObjectKey,
+    version: Option<ETag>,
+}
+
 impl Function for CustomerLandingToTrusted {
     type Unit = Part;
     type Detail = Customer;
-    type Settle = ();
+    type Settle = Folded;
 
     fn name(&self) -> &'static str {
         env!("CARGO_PKG_NAME")
     }
 
     /// Reads a landing object. Its parts are worked on once for all landing objects of a batch.
-    async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Part, Customer, ()>, Error> {
+    async fn plan(
+        &self,
+        lake: &Lake,
+        key: &ObjectKey,
+    ) -> Result<Plan<Part, Customer, Folded>, Error> {
         if key.after(layout::landing(Stream::Customer)).is_none() {
             return Ok(Plan::nothing());
         }
@@ -79,8 +90,12 @@ impl Function for CustomerLandingToTrusted {
         project::project(lake, *part).await
     }
 
-    async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {
-        Ok(())
+    async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+        register::unfolded(lake).await
+    }
+
+    async fn settle(&self, lake: &Lake, folded: Folded) -> Result<(), Error> {
+        register::record_folded(lake, &folded.landing, folded.version.as_ref()).await
     }
 }
 
@@ -88,7 +103,7 @@ impl Function for CustomerLandingToTrusted {
 async fn attempt_plan(
     lake: &Lake,
     key: &ObjectKey,
-) -> Result<Result<Plan<Part, Customer, ()>, &'static str>, Error> {
+) -> Result<Result<Plan<Part, Customer, Folded>, &'static str>, Error> {
     let landed = landing::read(lake, Stream::Customer, key).await?;
     let parts = split(lake, &landed);
     let source = Source::of(key);
@@ -110,7 +125,8 @@ async fn attempt_plan(
         quarantined: landed.summary.fragments,
         ..Report::default()
     };
-    Ok(Ok(Plan { units, settle: None, report }))
+    let settle = Some(Folded { landing: key.clone(), version: landed.version });
+    Ok(Ok(Plan { units, settle, report }))
 }
 
 /// The newest record of each person of the object, by part of the register.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lake::customer::Customer;
 use lake::error::Error;
-use lake::key::{KeyHash, ObjectKey, Part, Revision, Source};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
 use lake::lake::{Lake, Put};
 use lake::landing::Landed;
 use lake::layout;
 use lake::manifest::Content;
+use lake::store::list_all;
 use lake::tables::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,8 @@ pub struct CustomerManifest {
     pub landing: ObjectKey,
     /// What it holds now.
     pub content: Content,
+    /// The version whose records are in the register, and all that follows from it.
+    pub folded: Option<ETag>,
     /// Every part it ever had records of, as `part-NN` spells them.
     parts: BTreeSet<String>,
     /// Whether it ever had fragments.
@@ -75,7 +78,9 @@ pub(crate) async fn publish(
     parts.extend(named.iter().map(ToString::to_string));
     let had_fragments =
         known.is_some_and(|known| known.had_fragments) || !content.fragments.is_empty();
-    let manifest = CustomerManifest { landing: landing.clone(), content, parts, had_fragments };
+    let folded = known.and_then(|known| known.folded.clone());
+    let landing = landing.clone();
+    let manifest = CustomerManifest { landing, content, folded, parts, had_fragments };
     if known == Some(&manifest) || (known.is_none() && landed.version.is_none()) {
         return Ok(Some(manifest));
     }
@@ -84,6 +89,51 @@ pub(crate) async fn publish(
         Put::Done(_) => Ok(Some(manifest)),
         Put::Moved => Ok(None),
     }
+}
+
+/// Records that a version of a landing object is folded. Who finds another version in the manifest
+/// leaves it: whoever published that one folds it.
+pub(crate) async fn record_folded(
+    lake: &Lake,
+    landing: &ObjectKey,
+    version: Option<&ETag>,
+) -> Result<(), Error> {
+    let key = layout::manifest(Stream::Customer, Source::of(landing));
+    for _ in 0..lake.bounds.attempts_max {
+        let Some(found) = lake.load::<CustomerManifest>(&key).await? else { return Ok(()) };
+        let mut manifest = (*found.value).clone();
+        if manifest.content.version.as_ref() != version || manifest.folded.as_ref() == version {
+            return Ok(());
+        }
+        manifest.folded = version.cloned();
+        if let Put::Done(_) = lake.save(&key, &manifest, Some(&found.etag)).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Contended {
+        what: format!("record that {landing} is folded"),
+        moved: "its manifest".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}
+
+/// The landing objects that were added, replaced or deleted since they were folded.
+pub(crate) async fn unfolded(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+    let store = lake.store.as_ref();
+    let landed = list_all(store, layout::landing(Stream::Customer)).await?;
+    let mut landed: BTreeMap<ObjectKey, ETag> =
+        landed.into_iter().map(|object| (object.key, object.etag)).collect();
+    let mut unfolded = Vec::new();
+    for object in list_all(store, &layout::manifests(Stream::Customer)).await? {
+        let Some(manifest) = lake.load::<CustomerManifest>(&object.key).await? else { continue };
+        let manifest = manifest.value;
+        let version = landed.remove(&manifest.landing);
+        if manifest.content.version != version || manifest.folded != version {
+            unfolded.push(manifest.landing.clone());
+        }
+    }
+    unfolded.extend(landed.into_keys());
+    Ok(unfolded)
 }
 
 /// Folds records into a part of the register.

@@ -26,7 +26,11 @@ pub(crate) fn standing_first(a: &Customer, b: &Customer) -> Ordering {
 }
 
 /// Keeps the record of a person that stands.
-pub(crate) fn keep_newest(people: &mut BTreeMap<KeyHash, Customer>, person: KeyHash, record: Customer) {
+pub(crate) fn keep_newest(
+    people: &mut BTreeMap<KeyHash, Customer>,
+    person: KeyHash,
+    record: Customer,
+) {
     match people.entry(person) {
         Entry::Vacant(entry) => {
             entry.insert(record);

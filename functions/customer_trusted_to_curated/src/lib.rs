@@ -12,6 +12,7 @@
 mod presence;
 mod project;
 mod transform;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +77,10 @@ impl Function for CustomerTrustedToCurated {
             moved: moved.to_owned(),
             attempts: lake.bounds.attempts_max,
         })
+    }
+
+    async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+        unfinished::find(lake).await
     }
 
     async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {

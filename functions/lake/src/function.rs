@@ -66,6 +66,12 @@ pub trait Function: Send + Sync {
         details: Vec<Self::Detail>,
     ) -> impl Future<Output = Result<Report, Error>> + Send;
 
+    /// The keys to look at because something under them was added, replaced, deleted or left
+    /// unfinished while no event of it was delivered: what the lake is, compared with what this
+    /// function should have made of it.
+    fn unfinished(&self, lake: &Lake)
+    -> impl Future<Output = Result<Vec<ObjectKey>, Error>> + Send;
+
     /// Records that the work of a key is done.
     fn settle(
         &self,

@@ -4,6 +4,8 @@
 //! in the middle. So each compares what is with what should be, mends it, and compares again until
 //! nothing is to be mended; and a delivery again does all of that again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::error::Error;
 use crate::key::ObjectKey;
 use crate::lake::Lake;
@@ -51,4 +53,35 @@ async fn has_rows(lake: &Lake, table: &Table, date: ReadingDate) -> Result<bool,
         }
     }
     Ok(false)
+}
+
+/// The days of a table as its objects have them, to be compared with the catalog.
+#[derive(Debug, Default)]
+pub struct Occupied(BTreeMap<ReadingDate, (Occupancy, ObjectKey)>);
+
+impl Occupied {
+    /// Adds an object, with the key that leads to it.
+    pub fn add(&mut self, date: ReadingDate, occupancy: Occupancy, key: &ObjectKey) {
+        let known = self.0.get(&date).map(|(known, _)| *known);
+        let tells_more = match occupancy {
+            Occupancy::Some => known != Some(Occupancy::Some),
+            Occupancy::NoneNow => known.is_none(),
+            Occupancy::NeverAny => false,
+        };
+        if tells_more {
+            self.0.insert(date, (occupancy, key.clone()));
+        }
+    }
+
+    /// The keys of days that the catalog has otherwise.
+    pub async fn unsettled(self, lake: &Lake, table: &Table) -> Result<Vec<ObjectKey>, Error> {
+        let registered: BTreeSet<ReadingDate> =
+            lake.catalog.partitions(table.name).await?.into_iter().collect();
+        let differs = |date: &ReadingDate, occupancy: Occupancy| {
+            registered.contains(date) != (occupancy == Occupancy::Some)
+        };
+        let days = self.0.into_iter();
+        let unsettled = days.filter(|(date, (occupancy, _))| differs(date, *occupancy));
+        Ok(unsettled.map(|(_, (_, key))| key).collect())
+    }
 }

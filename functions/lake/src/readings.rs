@@ -9,6 +9,8 @@
 //! sequence and the revisions it was derived from. Both only grow. So whoever writes over a target
 //! has read inputs at least as new as those the target was derived from, or the write fails.
 
+mod unfinished;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 
@@ -136,6 +138,10 @@ impl<R: Rule> Function for Readings<R> {
         derive::<R>(lake, landing).await
     }
 
+    async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+        unfinished::find::<R>(lake).await
+    }
+
     async fn settle(&self, lake: &Lake, settle: Settle) -> Result<(), Error> {
         match settle {
             Settle::Applied(part, revision) => apply::<R>(lake, part, revision).await,
@@ -229,6 +235,11 @@ async fn attempt_derive<R: Rule>(
     if lake.store.head(landing).await?.map(|meta| meta.etag) != landed.version {
         return Ok(Err("the landing object"));
     }
+    if manifest.had_fragments
+        && quarantine::derive(lake, R::STREAM, landing, &landed).await? == Put::Moved
+    {
+        return Ok(Err("the quarantine"));
+    }
     let coverage = R::coverage(lake, &readings.found.keys.keys().copied().collect()).await?;
 
     let mut report = Report {
@@ -251,11 +262,6 @@ async fn attempt_derive<R: Rule>(
         let Some(settled) = written else { return Ok(Err("the target")) };
         report.count(&settled.ledger);
         partitions::settle(lake, R::TABLE, *date, &target.key, settled.occupancy).await?;
-    }
-    if manifest.had_fragments
-        && quarantine::derive(lake, R::STREAM, landing, &landed).await? == Put::Moved
-    {
-        return Ok(Err("the quarantine"));
     }
     Ok(Ok(report))
 }

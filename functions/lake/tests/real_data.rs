@@ -23,11 +23,8 @@ impl Sink for Found {
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<PathBuf> = folder
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut entries: Vec<PathBuf> =
+        folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -42,9 +39,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 fn counted(bytes: &[u8]) -> (u64, bool) {
     let (mut rows, mut start) = (0, 0);
     loop {
-        let gap = bytes[start..]
-            .iter()
-            .position(|b| !b" \t\r\n,[]".contains(b));
+        let gap = bytes[start..].iter().position(|b| !b" \t\r\n,[]".contains(b));
         let Some(gap) = gap else { return (rows, false) };
         start += gap;
         let mut records = serde_json::Deserializer::from_slice(&bytes[start..])
@@ -72,16 +67,9 @@ fn read(folder: &Path) -> Vec<(u64, u64, bool)> {
             let bytes = std::fs::read(path).unwrap();
             let mut found = Found::default();
             let mut reader = Reader::new(stream, &Limits::default());
-            bytes
-                .chunks(50_000)
-                .for_each(|chunk| reader.push(chunk, &mut found));
+            bytes.chunks(50_000).for_each(|chunk| reader.push(chunk, &mut found));
             let summary = reader.finish(&mut found);
-            let Summary {
-                rows,
-                fragments,
-                source_bytes,
-                ..
-            } = summary;
+            let Summary { rows, fragments, source_bytes, .. } = summary;
             assert_eq!(rows as usize, found.rows);
             assert_eq!(fragments as usize, found.fragments.len());
             assert_eq!(source_bytes as usize, bytes.len());
@@ -112,10 +100,7 @@ fn read(folder: &Path) -> Vec<(u64, u64, bool)> {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the folder of the data is this test's one setting"
-)]
+#[expect(clippy::disallowed_methods, reason = "the folder of the data is this test's one setting")]
 fn the_real_feeds_are_read_whole() {
     let Ok(data) = std::env::var("STEDI_DATA") else {
         println!("STEDI_DATA is not set: nothing was read, nothing is shown");

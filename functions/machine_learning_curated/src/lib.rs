@@ -14,6 +14,7 @@
 //! their versions, and those never come back, since they carry revisions themselves.
 
 mod transform;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::derivation::Target;
 use lake::error::Error;
 use lake::function::{Function, Plan};
-use lake::key::{KeyHash, ObjectKey, VersionDigest};
+use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Versioned};
 use lake::layout::{self, ReadingDate, Slice, Span};
 use lake::object::{self, Ledger, Rows, Version};
@@ -77,6 +78,10 @@ impl Function for MachineLearningCurated {
         })
     }
 
+    async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+        unfinished::find(lake).await
+    }
+
     async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {
         Ok(())
     }
@@ -97,18 +102,30 @@ async fn overlapping(
     Ok(objects)
 }
 
+/// The accelerometer objects a step trainer object of so many rows is joined with.
+async fn motions(lake: &Lake, slice: Slice, rows: usize) -> Result<Vec<ObjectMeta>, Error> {
+    if rows == 0 {
+        return Ok(Vec::new());
+    }
+    overlapping(lake, layout::TRUSTED_ACCELEROMETER, slice.date, slice.span()).await
+}
+
+/// The version the object of a slice has once it is derived from what there is now.
+async fn current_version(lake: &Lake, slice: Slice) -> Result<Option<Version>, Error> {
+    let noted = object::note(lake, &slice.key(layout::TRUSTED_STEP_TRAINER)).await?;
+    let Some(noted) = noted else { return Ok(None) };
+    let rows = usize::try_from(noted.rows).unwrap_or(usize::MAX);
+    Ok(Some(version(lake, &noted.etag, &motions(lake, slice, rows).await?)))
+}
+
 /// One attempt; `None` if something moved.
 async fn attempt_derive(lake: &Lake, slice: Slice) -> Result<Option<Report>, Error> {
     let target = Target::note(lake, slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
     let Some(steps) = read(lake, &slice.key(layout::TRUSTED_STEP_TRAINER)).await? else {
         return Ok(Some(Report::default()));
     };
-    let motions = if steps.value.batch.num_rows() == 0 {
-        Vec::new()
-    } else {
-        overlapping(lake, layout::TRUSTED_ACCELEROMETER, slice.date, slice.span()).await?
-    };
-    let version = version(lake, &steps, &motions);
+    let motions = motions(lake, slice, steps.value.batch.num_rows()).await?;
+    let version = version(lake, &steps.etag, &motions);
     let unchanged = target.noted.as_ref().is_some_and(|noted| noted.footer.version == version);
     let inputs =
         if unchanged { Some(Inputs::default()) } else { Inputs::read(lake, motions).await? };
@@ -187,7 +204,7 @@ async fn owners(lake: &Lake) -> Result<Owners, Error> {
     Ok(owners)
 }
 
-fn version(lake: &Lake, steps: &Versioned<Rows>, motions: &[ObjectMeta]) -> Version {
+fn version(lake: &Lake, steps: &ETag, motions: &[ObjectMeta]) -> Version {
     let policies = lake.settings.policies;
     let mut digest = VersionDigest::new();
     for motion in motions {
@@ -199,7 +216,7 @@ fn version(lake: &Lake, steps: &Versioned<Rows>, motions: &[ObjectMeta]) -> Vers
             "{} pairing={} identity={}",
             MACHINE_LEARNING_CURATED.name, policies.pairing, policies.identity
         ),
-        source: steps.etag.as_str().to_owned(),
+        source: steps.as_str().to_owned(),
         digest: digest.finish(),
     }
 }

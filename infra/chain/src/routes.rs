@@ -108,7 +108,10 @@ impl Routes {
             }
         }
         rules.sort_by_key(|(function, _)| *function);
-        match FunctionName::ALL.into_iter().find(|function| !rules.iter().any(|(f, _)| f == function)) {
+        match FunctionName::ALL
+            .into_iter()
+            .find(|function| !rules.iter().any(|(f, _)| f == function))
+        {
             Some(unwired) => Err(wiring(unwired.as_str(), "no rule and queue lead to it")),
             None => Ok(Self { rules }),
         }
@@ -116,9 +119,10 @@ impl Routes {
 
     /// The functions a key wakes, in the order of the chain.
     pub fn woken_by(&self, key: &ObjectKey) -> Vec<FunctionName> {
-        let woken = self.rules.iter().filter(|(_, patterns)| {
-            patterns.iter().any(|pattern| pattern.matches(key.as_str()))
-        });
+        let woken = self
+            .rules
+            .iter()
+            .filter(|(_, patterns)| patterns.iter().any(|pattern| pattern.matches(key.as_str())));
         woken.map(|(function, _)| *function).collect()
     }
 }
@@ -143,7 +147,8 @@ fn function_queues(
     resource: &Resource,
     by_queue: &mut BTreeMap<String, FunctionName>,
 ) -> Result<(), RouteError> {
-    let Some(binary) = at(&resource.metadata, &["BuildProperties", "Binary"]).and_then(Value::as_str)
+    let Some(binary) =
+        at(&resource.metadata, &["BuildProperties", "Binary"]).and_then(Value::as_str)
     else {
         return Err(wiring(name, "Metadata.BuildProperties.Binary does not name its binary"));
     };
@@ -170,11 +175,14 @@ fn key_patterns(name: &str, properties: &Value) -> Result<Vec<KeyPattern>, Route
     };
     let pattern = |value: &Value| {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
-        text("prefix").map(KeyPattern::Prefix).or_else(|| text("wildcard").map(KeyPattern::Wildcard))
+        text("prefix")
+            .map(KeyPattern::Prefix)
+            .or_else(|| text("wildcard").map(KeyPattern::Wildcard))
     };
     keys.iter()
         .map(|value| {
-            pattern(value).ok_or_else(|| wiring(name, "a key pattern is neither prefix nor wildcard"))
+            pattern(value)
+                .ok_or_else(|| wiring(name, "a key pattern is neither prefix nor wildcard"))
         })
         .collect()
 }

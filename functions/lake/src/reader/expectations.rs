@@ -49,12 +49,7 @@ const fn expect(
     predicate: Predicate,
     otherwise: Otherwise,
 ) -> Expectation {
-    Expectation {
-        name,
-        columns,
-        predicate,
-        otherwise,
-    }
+    Expectation { name, columns, predicate, otherwise }
 }
 
 /// The expectations of a stream's records, in the order in which they are looked at: the first
@@ -68,12 +63,7 @@ pub fn expectations(stream: Stream) -> &'static [Expectation] {
 }
 
 const CUSTOMER: &[Expectation] = &[
-    expect(
-        "email_present",
-        &["email"],
-        Present,
-        Quarantine(Reason::MissingKey),
-    ),
+    expect("email_present", &["email"], Present, Quarantine(Reason::MissingKey)),
     expect(
         "date_present",
         &["registrationdate", "lastupdatedate"],
@@ -96,40 +86,20 @@ const CUSTOMER: &[Expectation] = &[
 ];
 
 const ACCELEROMETER: &[Expectation] = &[
-    expect(
-        "user_present",
-        &["user"],
-        Present,
-        Quarantine(Reason::MissingKey),
-    ),
-    expect(
-        "timestamp_present",
-        &["timestamp"],
-        Present,
-        Quarantine(Reason::MissingTime),
-    ),
+    expect("user_present", &["user"], Present, Quarantine(Reason::MissingKey)),
+    expect("timestamp_present", &["timestamp"], Present, Quarantine(Reason::MissingTime)),
     expect(
         "timestamp_plausible",
         &["timestamp"],
         PlausibleTime,
         Quarantine(Reason::ImplausibleTime),
     ),
-    expect(
-        "axes_finite",
-        &["x", "y", "z"],
-        Finite,
-        Quarantine(Reason::NotFinite),
-    ),
+    expect("axes_finite", &["x", "y", "z"], Finite, Quarantine(Reason::NotFinite)),
     expect("axes_present", &["x", "y", "z"], Present, Count),
 ];
 
 const STEP_TRAINER: &[Expectation] = &[
-    expect(
-        "serialnumber_present",
-        &["serialnumber"],
-        Present,
-        Quarantine(Reason::MissingKey),
-    ),
+    expect("serialnumber_present", &["serialnumber"], Present, Quarantine(Reason::MissingKey)),
     expect(
         "sensorreadingtime_present",
         &["sensorreadingtime"],

@@ -93,10 +93,7 @@ impl Framing {
             before: b'\n',
             retry_bytes: 0,
             wreck: None,
-            lines: Lines {
-                clean: true,
-                objects: 0,
-            },
+            lines: Lines { clean: true, objects: 0 },
             unknown_last: std::collections::BTreeMap::new(),
             records: 0,
             summary: Summary::default(),
@@ -284,22 +281,14 @@ impl Framing {
         if let Some(wreck) = &self.wreck {
             let apart = wreck.until.is_none() && self.at_boundary(buffer, start);
             if wreck.opened && !self.record.keyed && !apart {
-                let skipped = if self.record.nested_objects {
-                    1
-                } else {
-                    length
-                };
+                let skipped = if self.record.nested_objects { 1 } else { length };
                 self.waste(&buffer[start..start + skipped]);
                 return Step::Next(start + skipped);
             }
         }
         let view = &buffer[start..start + length];
         let admitted = self.rows.admit(view, &self.record);
-        if let Err(Fault {
-            reason,
-            at,
-            message,
-        }) = &admitted
+        if let Err(Fault { reason, at, message }) = &admitted
             && self.record.may_swallow()
         {
             let (at, reason, message) = (start + at, *reason, message.clone());
@@ -340,11 +329,7 @@ impl Framing {
 
     /// Whether a record is likely to begin here, whatever came before.
     fn at_boundary(&self, buffer: &[u8], start: usize) -> bool {
-        let before = if start == 0 {
-            self.before
-        } else {
-            buffer[start - 1]
-        };
+        let before = if start == 0 { self.before } else { buffer[start - 1] };
         matches!(before, b'\n' | b'}')
     }
 
@@ -373,15 +358,10 @@ impl Framing {
     /// Adds bytes to the wreck.
     fn waste(&mut self, bytes: &[u8]) {
         let Some(wreck) = &mut self.wreck else { return };
-        let room = self
-            .limits
-            .fragment_bytes_max
-            .saturating_sub(wreck.raw.len());
+        let room = self.limits.fragment_bytes_max.saturating_sub(wreck.raw.len());
         wreck.raw.extend_from_slice(&bytes[..bytes.len().min(room)]);
         wreck.length += bytes.len() as u64;
-        let solid = bytes
-            .iter()
-            .rposition(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
+        let solid = bytes.iter().rposition(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'));
         match solid {
             Some(last) => wreck.blank_tail = (bytes.len() - last - 1) as u64,
             None => wreck.blank_tail += bytes.len() as u64,
@@ -397,9 +377,7 @@ impl Framing {
     fn settle(&mut self, mut wreck: Wreck, sink: &mut dyn Sink) {
         let length = wreck.length - wreck.blank_tail;
         self.summary.separator_bytes += wreck.blank_tail;
-        wreck
-            .raw
-            .truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        wreck.raw.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         // All its bytes are a right beginning: only what follows shows that it does not go on.
         if wreck.at >= wreck.offset + length && wreck.reason != Reason::BrokenCompression {
             wreck.reason = Reason::CutOff;

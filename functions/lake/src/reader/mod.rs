@@ -140,25 +140,18 @@ pub struct Reader {
 impl Reader {
     /// A reader for one object of a stream.
     pub fn new(stream: Stream, limits: &Limits) -> Self {
-        Self {
-            source: Source::new(),
-            framing: Framing::new(stream, limits),
-        }
+        Self { source: Source::new(), framing: Framing::new(stream, limits) }
     }
 
     /// Takes the next bytes of the object, as the store delivers them.
     pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) {
         let framing = &mut self.framing;
-        self.source
-            .push(chunk, &mut |piece| framing.push(piece, sink));
+        self.source.push(chunk, &mut |piece| framing.push(piece, sink));
     }
 
     /// Ends the object: hands out what is left, and says what was seen.
     pub fn finish(self, sink: &mut dyn Sink) -> Summary {
-        let Self {
-            mut source,
-            mut framing,
-        } = self;
+        let Self { mut source, mut framing } = self;
         let broken = source.finish(&mut |piece| framing.push(piece, sink));
         let compression = source.compression();
         let broken = broken.map(|at| {

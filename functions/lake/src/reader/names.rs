@@ -22,24 +22,15 @@ impl Names {
     pub(super) const START: usize = super::scan::COLUMNS_MAX;
 
     pub(super) fn new(stream: Stream) -> Self {
-        let names: Vec<String> = stream
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect();
+        let names: Vec<String> =
+            stream.schema().fields().iter().map(|field| field.name().clone()).collect();
         let key = match stream {
             Stream::Customer => "email",
             Stream::Accelerometer => "user",
             Stream::StepTrainer => "serialnumber",
         };
         let key = names.iter().position(|name| name == key).unwrap_or(0);
-        Self {
-            key,
-            spelled: vec![Vec::new(); names.len()],
-            names,
-            after: [0; Self::START + 1],
-        }
+        Self { key, spelled: vec![Vec::new(); names.len()], names, after: [0; Self::START + 1] }
     }
 
     /// The column that says whose record it is.
@@ -59,14 +50,9 @@ impl Names {
     pub(super) fn find(&self, key: &[u8], escaped: bool) -> Option<usize> {
         if escaped {
             let key = unescape(key)?;
-            return self
-                .names
-                .iter()
-                .position(|name| name.eq_ignore_ascii_case(&key));
+            return self.names.iter().position(|name| name.eq_ignore_ascii_case(&key));
         }
-        self.names
-            .iter()
-            .position(|name| name.as_bytes().eq_ignore_ascii_case(key))
+        self.names.iter().position(|name| name.as_bytes().eq_ignore_ascii_case(key))
     }
 
     /// Remembers how a column was spelled, quote to colon, and after which column it came.

@@ -44,10 +44,7 @@ pub(super) fn as_text(number: &str) -> String {
     let mut text = String::with_capacity(number.len());
     text.push_str(sign);
     text.extend(decimal.digits.iter().map(|&d| char::from(d)));
-    text.extend(std::iter::repeat_n(
-        '0',
-        usize::try_from(decimal.exponent).unwrap_or(0),
-    ));
+    text.extend(std::iter::repeat_n('0', usize::try_from(decimal.exponent).unwrap_or(0)));
     text
 }
 
@@ -67,24 +64,14 @@ impl Decimal {
         };
         let point = mantissa.iter().position(|&b| b == b'.');
         let places = point.map_or(0, |point| mantissa.len() - point - 1);
-        let mut digits: Vec<u8> = mantissa
-            .iter()
-            .copied()
-            .filter(|&b| b != b'.')
-            .skip_while(|&b| b == b'0')
-            .collect();
-        let kept = digits
-            .iter()
-            .rposition(|&b| b != b'0')
-            .map_or(0, |last| last + 1);
+        let mut digits: Vec<u8> =
+            mantissa.iter().copied().filter(|&b| b != b'.').skip_while(|&b| b == b'0').collect();
+        let kept = digits.iter().rposition(|&b| b != b'0').map_or(0, |last| last + 1);
         let zeros = digits.len() - kept;
         digits.truncate(kept);
         let places = i64::try_from(places).unwrap_or(i64::MAX);
         let zeros = i64::try_from(zeros).unwrap_or(0);
-        Self {
-            digits,
-            exponent: power.saturating_sub(places).saturating_add(zeros),
-        }
+        Self { digits, exponent: power.saturating_sub(places).saturating_add(zeros) }
     }
 
     fn whole(&self) -> Result<i128, Reason> {
@@ -112,10 +99,7 @@ fn power(text: &[u8]) -> i64 {
         digits => (false, digits),
     };
     let value = digits.iter().fold(0i64, |value, b| {
-        value
-            .saturating_mul(10)
-            .saturating_add(i64::from(b & 0x0F))
-            .min(i64::MAX / 4)
+        value.saturating_mul(10).saturating_add(i64::from(b & 0x0F)).min(i64::MAX / 4)
     });
     if negative { -value } else { value }
 }
@@ -151,7 +135,5 @@ pub(super) fn is_number(text: &[u8]) -> bool {
 /// Whether a text names a value that is not finite, as some writers do.
 pub(super) fn is_not_finite(text: &str) -> bool {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    ["nan", "inf", "infinity"]
-        .iter()
-        .any(|name| text.eq_ignore_ascii_case(name))
+    ["nan", "inf", "infinity"].iter().any(|name| text.eq_ignore_ascii_case(name))
 }

@@ -119,10 +119,7 @@ impl Rows {
 
     /// Of each expectation, how many records did not meet it.
     pub(super) fn unmet(&self) -> BTreeMap<&'static str, u64> {
-        self.rules
-            .iter()
-            .map(|rule| (rule.expectation.name, rule.unmet))
-            .collect()
+        self.rules.iter().map(|rule| (rule.expectation.name, rule.unmet)).collect()
     }
 
     /// Takes a whole record as a row.
@@ -145,11 +142,7 @@ impl Rows {
                 _ => "NaN or an infinity, which JSON has no number for; deliver null instead",
             };
             self.count_not_finite(reason, None);
-            return Err(Fault {
-                reason,
-                at,
-                message: message.to_owned(),
-            });
+            return Err(Fault { reason, at, message: message.to_owned() });
         }
         let mut values = [const { Value::Absent }; COLUMNS_MAX];
         for (column, value) in values.iter_mut().enumerate().take(self.columns.len()) {
@@ -328,14 +321,7 @@ impl Column {
         const BEYOND: &str = "a whole number beyond that";
         let whole = |bytes| {
             number::whole(bytes).map_err(|reason| {
-                (
-                    reason,
-                    if reason == Reason::NotIntegral {
-                        FRACTION
-                    } else {
-                        BEYOND
-                    },
-                )
+                (reason, if reason == Reason::NotIntegral { FRACTION } else { BEYOND })
             })
         };
         match self {
@@ -346,9 +332,7 @@ impl Column {
                 Ok(Value::Whole(value))
             }
             Self::Double(_) => {
-                let value = std::str::from_utf8(bytes)
-                    .ok()
-                    .and_then(|text| text.parse().ok());
+                let value = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
                 match value {
                     Some(value) if f64::is_finite(value) => Ok(Value::Double(value)),
                     _ => Err((Reason::NotFinite, "a number beyond what a double holds")),

@@ -81,14 +81,8 @@ impl Record {
     pub(super) fn may_swallow(&self) -> bool {
         self.nested_objects
             && (!self.known
-                || self
-                    .columns
-                    .iter()
-                    .any(|c| matches!(c.kind, Kind::Object | Kind::Array))
-                || self
-                    .repeated
-                    .iter()
-                    .any(|(_, c)| matches!(c.kind, Kind::Object | Kind::Array)))
+                || self.columns.iter().any(|c| matches!(c.kind, Kind::Object | Kind::Array))
+                || self.repeated.iter().any(|(_, c)| matches!(c.kind, Kind::Object | Kind::Array)))
     }
 
     fn note(&mut self, reason: Reason, at: usize) {
@@ -119,13 +113,7 @@ pub(super) fn object(
     record: &mut Record,
 ) -> Scan {
     record.clear();
-    match (Scanner {
-        view,
-        nesting_max,
-        record,
-    })
-    .object(names)
-    {
+    match (Scanner { view, nesting_max, record }).object(names) {
         Ok(end) => Scan::Whole(end),
         Err(stop) => stop,
     }
@@ -235,15 +223,7 @@ impl Scanner<'_> {
         let (kind, start, end) = match self.view[i] {
             b'"' => {
                 let (end, escaped) = self.text(i + 1)?;
-                (
-                    if escaped {
-                        Kind::EscapedText
-                    } else {
-                        Kind::Text
-                    },
-                    i + 1,
-                    end,
-                )
+                (if escaped { Kind::EscapedText } else { Kind::Text }, i + 1, end)
             }
             b'-' | b'0'..=b'9' => {
                 let (end, kind) = self.number(i)?;
@@ -430,11 +410,7 @@ impl Scanner<'_> {
                 i = self.space(i + 1)?;
                 if self.view[i] != closer {
                     self.record.closers.push(closer);
-                    i = if closer == b'}' {
-                        self.nested_key(i)?
-                    } else {
-                        i
-                    };
+                    i = if closer == b'}' { self.nested_key(i)? } else { i };
                     continue;
                 }
                 i += 1;
@@ -453,11 +429,7 @@ impl Scanner<'_> {
                 match self.view[i] {
                     b',' => {
                         i = self.space(i + 1)?;
-                        i = if closer == b'}' {
-                            self.nested_key(i)?
-                        } else {
-                            i
-                        };
+                        i = if closer == b'}' { self.nested_key(i)? } else { i };
                         break;
                     }
                     b if b == closer => {

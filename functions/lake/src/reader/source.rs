@@ -43,11 +43,7 @@ enum Gzip {
 
 impl Source {
     pub(super) fn new() -> Self {
-        Self {
-            codec: Codec::Unknown(Vec::new()),
-            taken: 0,
-            piece: Vec::new(),
-        }
+        Self { codec: Codec::Unknown(Vec::new()), taken: 0, piece: Vec::new() }
     }
 
     pub(super) fn compression(&self) -> Compression {
@@ -127,10 +123,7 @@ impl Codec {
         }
         if starts(ZSTD) || skippable {
             return (first.len() >= ZSTD.len()).then(|| match Decoder::new() {
-                Ok(decoder) => Self::Zstd {
-                    decoder,
-                    whole: true,
-                },
+                Ok(decoder) => Self::Zstd { decoder, whole: true },
                 Err(_) => Self::Broken(Compression::Zstd, 0),
             });
         }
