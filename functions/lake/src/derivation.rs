@@ -33,6 +33,11 @@ impl Target {
         Ok(Self { key, noted })
     }
 
+    /// Whether the target has the rows of this version already.
+    pub fn is_at(&self, version: &Version) -> bool {
+        self.noted.as_ref().is_some_and(|noted| noted.footer.version == *version)
+    }
+
     /// Writes the rows of this version, unless the target has it already; `None` if the target
     /// moved since it was noted. A derivation always leaves an object, with zero rows too: an
     /// absent target has no version to compare with, and a slow writer would bring the dead back.

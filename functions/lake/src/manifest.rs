@@ -78,6 +78,12 @@ pub struct Found {
 }
 
 impl Manifest {
+    /// The keys of the readings it holds now.
+    pub fn current_keys(&self) -> BTreeSet<KeyHash> {
+        let current = self.keys.iter().filter(|(_, span)| span.is_some());
+        current.map(|(key, _)| *key).collect()
+    }
+
     fn merged(before: Option<&Self>, landing: &ObjectKey, found: &Found) -> Self {
         let mut keys = before.map_or_else(BTreeMap::new, |before| before.keys.clone());
         keys.values_mut().for_each(|span| *span = None);

@@ -119,11 +119,17 @@ impl Routes {
 
     /// The functions a key wakes, in the order of the chain.
     pub fn woken_by(&self, key: &ObjectKey) -> Vec<FunctionName> {
-        let woken = self
-            .rules
-            .iter()
-            .filter(|(_, patterns)| patterns.iter().any(|pattern| pattern.matches(key.as_str())));
-        woken.map(|(function, _)| *function).collect()
+        self.ranked(key).into_iter().map(|(function, _)| function).collect()
+    }
+
+    /// The functions a key wakes, each with the number of the pattern that let the key through:
+    /// the rules name first what is best worked on first.
+    pub fn ranked(&self, key: &ObjectKey) -> Vec<(FunctionName, usize)> {
+        let rank = |patterns: &Vec<KeyPattern>| {
+            patterns.iter().position(|pattern| pattern.matches(key.as_str()))
+        };
+        let ranked = self.rules.iter();
+        ranked.filter_map(|(function, patterns)| Some((*function, rank(patterns)?))).collect()
     }
 }
 
