@@ -38,16 +38,10 @@ pub(crate) fn session(
     if !(person.always_walks || (person.walks && walks_today)) {
         return None;
     }
-    // Few walk together: their readings have the same times.
-    let (start_ms, period_ms) = match draws.chance(15) {
-        true => pace(&mut Draws::about(
-            options.seed,
-            About::Group,
-            index / 3,
-            u64::from(day),
-        )),
-        false => pace(&mut draws),
-    };
+    // Some walk together: their readings have the same times.
+    let mut group = Draws::about(options.seed, About::Group, index / 3, u64::from(day));
+    let together = group.chance(20);
+    let (start_ms, period_ms) = pace(if together { &mut group } else { &mut draws });
     let (equipment, delay) = (draws.below(100), draws.below(100));
     let delay_days = match delay {
         0..4 => 1,

@@ -386,6 +386,30 @@ fn as_of_differs_from_any() {
     );
 }
 
+/// Otherwise pairing by time and pairing by customer would give the same table.
+#[test]
+fn consenting_people_share_times() {
+    let feeds = make(&Options::default());
+    let newest = feeds.newest();
+    let consents = |user: &str| {
+        newest
+            .get(user)
+            .is_some_and(|records| records.iter().all(|r| research_ms(r).is_some()))
+    };
+    let mut users_at: HashMap<i64, HashSet<String>> = HashMap::new();
+    for reading in feeds.rows("accelerometer") {
+        let at_ms = reading["timestamp"].as_i64().unwrap();
+        users_at
+            .entry(at_ms)
+            .or_default()
+            .insert(key(&reading["user"]));
+    }
+    let shared = users_at
+        .values()
+        .filter(|users| users.iter().filter(|user| consents(user)).count() > 1);
+    assert!(shared.count() > 20);
+}
+
 #[test]
 fn files_are_of_many_sizes_and_some_hold_several_dates() {
     let feeds = make(&Options {
