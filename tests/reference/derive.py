@@ -56,5 +56,6 @@ def derive(database: duckdb.DuckDBPyConnection, consent: str, pairing: str) -> d
 
 def count(database: duckdb.DuckDBPyConnection, relation: str) -> int:
     """Rows of a table or view."""
-    found = database.execute(f"select count(*) from {relation}").fetchone()
-    return found[0] if found else 0
+    # fetchall, not fetchone: the connection takes nothing else while a result is unfinished.
+    ((rows,),) = database.execute(f"select count(*) from {relation}").fetchall()
+    return rows
