@@ -20,9 +20,29 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(HOUSE / "tests" / "reference"))
 
+import tiny  # noqa: E402
 from compare import compare  # noqa: E402
 from derive import CONSENTS, IDENTITIES, PAIRINGS, TABLES  # noqa: E402
 from load import STREAMS, stream_files  # noqa: E402
+from readers import disagreements  # noqa: E402
+
+__all__ = [
+    "CONSENTS",
+    "IDENTITIES",
+    "LONG",
+    "PAIRINGS",
+    "POLICIES",
+    "STREAMS",
+    "TABLES",
+    "LakeTest",
+    "Policy",
+    "disagreements",
+    "files_of",
+    "only",
+    "snapshot",
+    "stedi",
+    "tiny",
+]
 
 LONG = bool(os.environ.get("STEDI_TESTS_LONG"))
 DERIVED_ZONES = ("trusted", "curated", "state", "quarantine")
@@ -59,7 +79,7 @@ def binary() -> str:
     if named := os.environ.get("STEDI"):
         return named
     built = subprocess.run(
-        [*"cargo build --release --locked -p stedi --message-format=json".split()],
+        [*["cargo", "build", "--release", "--locked", "-p", "stedi", "--message-format=json"]],
         cwd=HOUSE,
         stdout=subprocess.PIPE,
         text=True,

@@ -7,10 +7,9 @@ import shutil
 import unittest
 from pathlib import Path
 
-from command import LONG, LakeTest, Policy, files_of
+import duckdb
 
-import tiny
-from load import STREAMS
+from command import LONG, STREAMS, LakeTest, Policy, files_of, tiny
 
 SEEDS = range(60 if LONG else 4)
 STEPS = 8
@@ -24,7 +23,9 @@ class Landing(LakeTest):
         stream = chance.choice(STREAMS)
         names = [name for _, name in files_of(lake, stream)]
         how = chance.choice(("add", "replace", "delete", "delete")) if names else "add"
-        name = f"{chance.choice(['', 'more/'])}{step}.json" if how == "add" else chance.choice(names)
+        name = (
+            f"{chance.choice(['', 'more/'])}{step}.json" if how == "add" else chance.choice(names)
+        )
         path = lake / "landing" / stream / name
         if stream == "customer" and path.exists():
             kept = former / "landing" / stream / f"{step}" / name
@@ -71,8 +72,6 @@ class Landing(LakeTest):
 
     def someone_trusted(self, lake: Path) -> str:
         """E-mail of somebody in customer_trusted."""
-        import duckdb
-
         objects = f"{lake}/trusted/customer/*.parquet"
         query = f"select min(email) from read_parquet('{objects}')"
         return duckdb.sql(query).fetchall()[0][0]

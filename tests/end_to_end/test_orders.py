@@ -1,4 +1,4 @@
-"""One lake fed in several runs, in any order, equals a lake fed at once; and rests once it rests."""
+"""A lake fed in several runs, in any order, equals one fed at once; and at rest it stays so."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import random
 import unittest
 from pathlib import Path
 
-from command import LONG, LakeTest, Policy, files_of, only, snapshot
-
-import tiny
-from load import STREAMS
+from command import LONG, STREAMS, LakeTest, Policy, files_of, only, snapshot, tiny
 
 AS_OF = Policy("as-of", "timestamp", "clear")
 ANY = Policy("any", "customer", "pseudonym")

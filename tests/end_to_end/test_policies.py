@@ -7,11 +7,17 @@ import os
 import unittest
 from pathlib import Path
 
-from command import LONG, POLICIES, LakeTest, Policy, stedi
-
-import tiny
-from derive import IDENTITIES, TABLES
-from readers import disagreements
+from command import (
+    IDENTITIES,
+    LONG,
+    POLICIES,
+    TABLES,
+    LakeTest,
+    Policy,
+    disagreements,
+    stedi,
+    tiny,
+)
 
 SEEDS = range(1, 30 if LONG else 3)
 TINY_SEEDS = range(300 if LONG else 6)
@@ -88,7 +94,12 @@ class OwnData(LakeTest):
         self.run_lake(lake, data, Policy())
         for arguments in ((), ("--ddl",)):
             printed = self.succeed("catalog", "--lake", lake, *arguments).lower()
-            for table in (*TABLES, "customer_landing", "accelerometer_landing", "step_trainer_landing"):
+            for table in (
+                *TABLES,
+                "customer_landing",
+                "accelerometer_landing",
+                "step_trainer_landing",
+            ):
                 self.assertIn(table, printed)
 
 

@@ -29,7 +29,9 @@ class Refusals(LakeTest):
 
     def test_an_absent_folder(self) -> None:
         absent = self.folder / "absent"
-        self.assertIn("absent", self.refuse("run", "--data", absent, "--lake", self.folder / "lake"))
+        self.assertIn(
+            "absent", self.refuse("run", "--data", absent, "--lake", self.folder / "lake")
+        )
         self.assertIn("absent", self.refuse("status", "--lake", absent))
         self.assertIn("absent", self.refuse("catalog", "--lake", absent))
         self.assertFalse(absent.exists())
