@@ -1,1 +1,66 @@
-//! The function `accelerometer_landing_to_trusted`.
+//! accelerometer_landing → accelerometer_trusted.
+//!
+//! ```sql
+//! -- every reading of a trusted customer.
+//! select a.* from accelerometer_landing a
+//! where exists (select 1 from customer_trusted c where key(c.email) = key(a.user) [and AS_OF a.timestamp])
+//! ```
+//!
+//! Whom the consents cover is looked up by hash: this function never sees a customer's name.
+
+mod transform;
+
+use std::collections::BTreeSet;
+
+use lake::error::Error;
+use lake::key::{KeyHash, LakeKey, Part, Revision};
+use lake::lake::Lake;
+use lake::layout;
+use lake::readings::{Coverage, Readings, Rule};
+use lake::registers::{Consents, load_parts, parts_of};
+use lake::tables::{ACCELEROMETER_TRUSTED, Stream, Table};
+
+pub use self::transform::covers;
+
+/// The function.
+pub const FUNCTION: Readings<AccelerometerLandingToTrusted> =
+    Readings(AccelerometerLandingToTrusted);
+
+/// The rule.
+pub struct AccelerometerLandingToTrusted;
+
+impl Rule for AccelerometerLandingToTrusted {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    const STREAM: Stream = Stream::Accelerometer;
+    const TABLE: &'static Table = &ACCELEROMETER_TRUSTED;
+    const KEY_COLUMN: &'static str = "user";
+    const TIME_COLUMN: &'static str = "timestamp";
+    const REGISTER_ZONE: &'static str = layout::TRUSTED_CUSTOMER;
+
+    fn hash(key: &LakeKey, user: &str) -> KeyHash {
+        key.person(user)
+    }
+
+    fn policies(lake: &Lake) -> String {
+        format!("consent={}", lake.settings.policies.consent)
+    }
+
+    async fn coverage(lake: &Lake, users: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
+        let parts = parts_of(lake, users);
+        let consents = load_parts::<Consents>(lake, parts, layout::consents).await?;
+        let consents = consents.values().map(|part| part.value.as_ref());
+        Ok(covers(consents, users, lake.settings.policies.consent))
+    }
+
+    async fn changed(
+        lake: &Lake,
+        part: Part,
+        above: Revision,
+    ) -> Result<(Revision, BTreeSet<KeyHash>), Error> {
+        let Some(consents) = lake.load::<Consents>(&layout::consents(part)).await? else {
+            return Ok((Revision(0), BTreeSet::new()));
+        };
+        let changed = consents.value.people.iter().filter(|(_, row)| row.revision > above);
+        Ok((consents.value.revision, changed.map(|(person, _)| *person).collect()))
+    }
+}

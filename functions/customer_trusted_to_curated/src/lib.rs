@@ -1,1 +1,176 @@
-//! The function `customer_trusted_to_curated`.
+//! customer_trusted → customer_curated.
+//!
+//! ```sql
+//! -- trusted customers who have accelerometer data.
+//! select c.* from customer_trusted c
+//! where exists (select 1 from accelerometer_trusted a where key(a.user) = key(c.email))
+//! ```
+//!
+//! Whether a person has accelerometer data is read from the manifests of the accelerometer's
+//! landing objects: they say whose readings each holds, and from when to when.
+
+mod presence;
+mod project;
+mod transform;
+mod unfinished;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lake::customer::Customer;
+use lake::error::Error;
+use lake::function::{Function, Plan};
+use lake::key::{ETag, KeyHash, ObjectKey, Part};
+use lake::lake::{Lake, Put, Versioned};
+use lake::layout::{self, Slice};
+use lake::manifest;
+use lake::object::{self, Rows};
+use lake::registers::{CuratedRegister, TrustedPart, TrustedRow};
+use lake::report::Report;
+use lake::tables::{CUSTOMER_CURATED, Stream};
+
+pub use self::transform::{Follow, follow};
+
+/// The function.
+pub struct CustomerTrustedToCurated;
+
+impl Function for CustomerTrustedToCurated {
+    type Unit = Part;
+    type Detail = KeyHash;
+    type Settle = ();
+
+    fn name(&self) -> &'static str {
+        env!("CARGO_PKG_NAME")
+    }
+
+    /// A part of customer_trusted is followed whole; an accelerometer object asks again for every
+    /// person its source ever named, not only for those still in it.
+    async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Part, KeyHash, ()>, Error> {
+        if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
+            return Ok(Plan::unit(part));
+        }
+        let Some(slice) = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER) else {
+            return Ok(Plan::nothing());
+        };
+        let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
+        let mut parts: BTreeMap<Part, Vec<KeyHash>> = BTreeMap::new();
+        for person in manifest.iter().flat_map(|manifest| manifest.value.keys.keys()) {
+            parts.entry(person.part(lake.settings.parts)).or_default().push(*person);
+        }
+        Ok(Plan { units: parts.into_iter().collect(), ..Plan::nothing() })
+    }
+
+    async fn work(&self, lake: &Lake, part: &Part, people: Vec<KeyHash>) -> Result<Report, Error> {
+        lake.register(&CUSTOMER_CURATED).await?;
+        let asked: BTreeSet<KeyHash> = people.into_iter().collect();
+        let mut moved = "";
+        for attempt in 0..lake.bounds.attempts_max {
+            match attempt_curate(lake, *part, &asked).await? {
+                Ok(mut report) => {
+                    report.conflicts = attempt as u64;
+                    return Ok(report);
+                }
+                Err(what) => moved = what,
+            }
+        }
+        Err(Error::Contended {
+            what: format!("curate part {part}"),
+            moved: moved.to_owned(),
+            attempts: lake.bounds.attempts_max,
+        })
+    }
+
+    async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+        unfinished::find(lake).await
+    }
+
+    async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// One attempt; the inner error says what moved.
+///
+/// Everything that was decided on is compared with the register as it was noted *before*; so a
+/// slow invocation either finds the register moved, or has read what is newer. One case is left:
+/// others found nothing to change while this one, having read something older, did. Therefore what
+/// a write decided on presence is unconfirmed until it was decided again after the write; who dies
+/// in between leaves that to whoever comes next.
+async fn attempt_curate(
+    lake: &Lake,
+    part: Part,
+    asked: &BTreeSet<KeyHash>,
+) -> Result<Result<Report, &'static str>, Error> {
+    let key = layout::curated_register(part);
+    let target = project::note(lake, part).await?;
+    let noted = lake.load::<CuratedRegister>(&key).await?;
+    let before =
+        noted.as_ref().map_or_else(CuratedRegister::default, |noted| (*noted.value).clone());
+    let Some(follow) = read_trusted(lake, part, &before, asked).await? else {
+        return Ok(Ok(Report::default()));
+    };
+    let decided = presence::decide(lake, &follow.to_decide).await?;
+    let mut after = transform::follow(&before, follow, &decided);
+    let mut etag = noted.map(|noted| noted.etag);
+    if after != before {
+        match lake.save(&key, &after, etag.as_ref()).await? {
+            Put::Done(put) => etag = Some(put),
+            Put::Moved => return Ok(Err("the register")),
+        }
+    }
+    if !after.unconfirmed.is_empty() {
+        let doubted = transform::doubted(&after);
+        if presence::decide(lake, &doubted).await? != transform::decisions(&after, &doubted) {
+            return Ok(Err("the accelerometer's manifests"));
+        }
+        after.unconfirmed.clear();
+        if lake.save(&key, &after, etag.as_ref()).await? == Put::Moved {
+            return Ok(Err("the register"));
+        }
+    }
+    project::project(lake, part, &target, &after).await
+}
+
+/// What the part of customer_trusted says now, beside the register; `None` if there is neither.
+async fn read_trusted(
+    lake: &Lake,
+    part: Part,
+    before: &CuratedRegister,
+    asked: &BTreeSet<KeyHash>,
+) -> Result<Option<Follow>, Error> {
+    let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+    let followed = before.trusted.as_ref().map(|trusted| &trusted.etag);
+    let current: Option<ETag> = lake.store.head(&key).await?.map(|meta| meta.etag);
+    let changed = if current.as_ref() == followed {
+        None
+    } else {
+        let Some(found) = trusted_part(lake, part).await? else { return Ok(None) };
+        let records = Customer::from_batch(&found.value.batch);
+        let rows = records.iter().filter_map(|record| trusted_row(lake, record));
+        let etag = found.etag.clone();
+        let revision = found.value.footer.version.source.clone();
+        Some((TrustedPart { etag, revision }, rows.collect()))
+    };
+    if current.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Follow::new(before, changed, asked)))
+}
+
+/// Reads a part of customer_trusted.
+pub(crate) async fn trusted_part(
+    lake: &Lake,
+    part: Part,
+) -> Result<Option<Versioned<Rows>>, Error> {
+    let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+    lake.read(&key, |bytes| object::decode(&key, bytes)).await
+}
+
+fn trusted_row(lake: &Lake, record: &Customer) -> Option<(KeyHash, TrustedRow)> {
+    let bytes = serde_json::to_vec(record).ok()?;
+    let row = TrustedRow {
+        digest: lake.key.record(&bytes),
+        since_ms: record.research_since_ms()?,
+        device: record.serial_number().map(|serial_number| lake.key.device(serial_number)),
+    };
+    Some((lake.key.person(record.email()), row))
+}

@@ -1,1 +1,64 @@
-//! The function `step_trainer_landing_to_trusted`.
+//! step_trainer_landing → step_trainer_trusted.
+//!
+//! ```sql
+//! -- every reading of a curated customer's device (serial numbers compared exactly).
+//! select s.* from step_trainer_landing s
+//! where exists (select 1 from customer_curated c
+//!               where c.serialnumber = s.serialnumber [and AS_OF s.sensorreadingtime])
+//! ```
+
+mod transform;
+
+use std::collections::BTreeSet;
+
+use lake::error::Error;
+use lake::key::{KeyHash, LakeKey, Part, Revision};
+use lake::lake::Lake;
+use lake::layout;
+use lake::readings::{Coverage, Readings, Rule};
+use lake::registers::{CuratedRegister, load_parts};
+use lake::tables::{STEP_TRAINER_TRUSTED, Stream, Table};
+
+pub use self::transform::covers;
+
+/// The function.
+pub const FUNCTION: Readings<StepTrainerLandingToTrusted> = Readings(StepTrainerLandingToTrusted);
+
+/// The rule.
+pub struct StepTrainerLandingToTrusted;
+
+impl Rule for StepTrainerLandingToTrusted {
+    const NAME: &'static str = env!("CARGO_PKG_NAME");
+    const STREAM: Stream = Stream::StepTrainer;
+    const TABLE: &'static Table = &STEP_TRAINER_TRUSTED;
+    const KEY_COLUMN: &'static str = "serialnumber";
+    const TIME_COLUMN: &'static str = "sensorreadingtime";
+    const REGISTER_ZONE: &'static str = layout::CURATED_CUSTOMER;
+
+    fn hash(key: &LakeKey, serial_number: &str) -> KeyHash {
+        key.device(serial_number)
+    }
+
+    fn policies(lake: &Lake) -> String {
+        format!("consent={}", lake.settings.policies.consent)
+    }
+
+    async fn coverage(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
+        let parts = lake.settings.parts.all();
+        let register = load_parts::<CuratedRegister>(lake, parts, layout::curated_register).await?;
+        let register = register.values().map(|part| part.value.as_ref());
+        Ok(covers(register, devices, lake.settings.policies.consent))
+    }
+
+    async fn changed(
+        lake: &Lake,
+        part: Part,
+        above: Revision,
+    ) -> Result<(Revision, BTreeSet<KeyHash>), Error> {
+        let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
+        let Some(register) = found else { return Ok((Revision(0), BTreeSet::new())) };
+        let changed = register.value.people.values().filter(|row| row.revision > above);
+        let devices = changed.flat_map(|row| row.devices.iter().copied());
+        Ok((register.value.revision, devices.collect()))
+    }
+}

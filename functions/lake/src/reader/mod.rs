@@ -1,15 +1,56 @@
 //! Bytes of a landing object in, as they arrive; Arrow batches, fragments and a summary out.
+//!
+//! The rule: every whole record becomes a row or, if its table cannot take it, a fragment with its
+//! reason; every other byte that is not a mere separator belongs to a fragment too; and what comes
+//! out does not depend on how the bytes were cut into chunks.
+//!
+//! ```
+//! use lake::reader::{Fragment, Limits, Reader, Sink};
+//! use lake::tables::Stream;
+//!
+//! #[derive(Default)]
+//! struct Counts { rows: usize, fragments: Vec<Fragment> }
+//! impl Sink for Counts {
+//!     fn batch(&mut self, batch: arrow_array::RecordBatch) { self.rows += batch.num_rows(); }
+//!     fn fragment(&mut self, fragment: Fragment) { self.fragments.push(fragment); }
+//! }
+//!
+//! let mut found = Counts::default();
+//! let mut reader = Reader::new(Stream::StepTrainer, &Limits::default());
+//! reader.push(br#"{"sensorReadingTime":1655564172120,"serialNumber":"a","dist"#, &mut found);
+//! reader.push(br#"anceFromObject":246}{"sensorReadingTime":16555"#, &mut found);
+//! let summary = reader.finish(&mut found);
+//! assert_eq!((summary.rows, summary.fragments), (1, 1));
+//! assert_eq!(found.fragments[0].reason.code(), "cut_off");
+//! ```
+
+mod expectations;
+mod fragment;
+mod framing;
+mod names;
+mod number;
+mod rows;
+mod scan;
+mod source;
+
+use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 
 use crate::tables::Stream;
 
+pub use expectations::{Expectation, Otherwise, Predicate, expectations};
+pub use fragment::{Fragment, Reason};
+
+use framing::Framing;
+use source::Source;
+
 /// Bounds of the reader. Exceeding one quarantines a record; it never fails the object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest record, in bytes of the decompressed source.
     pub record_bytes_max: usize,
-    /// Deepest nesting of objects and arrays within a record.
+    /// Deepest nesting of objects and arrays; a flat record is 1 deep.
     pub nesting_max: usize,
     /// Bytes of a fragment that are kept in the quarantine.
     pub fragment_bytes_max: usize,
@@ -21,26 +62,21 @@ pub struct Limits {
     pub time_max_ms: i64,
 }
 
-/// A stretch of the source that did not become a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    /// Stable code, such as `cut_off` or `missing_key`.
-    pub reason: Reason,
-    /// What is wrong and what to do about it, for a person; never a value of the record.
-    pub message: String,
-    /// Place in the decompressed source, bytes from its start.
-    pub offset_bytes: u64,
-    /// Length in the decompressed source, bytes.
-    pub length_bytes: u64,
-    /// The first bytes of the fragment, at most `Limits::fragment_bytes_max`.
-    pub raw: Vec<u8>,
+impl Default for Limits {
+    /// Records up to 1 MiB and 32 deep, 16 KiB of a fragment, 8,192 rows, 2000-01-01 to 2100-01-01.
+    fn default() -> Self {
+        Self {
+            record_bytes_max: 1 << 20,
+            nesting_max: 32,
+            fragment_bytes_max: 16 << 10,
+            batch_rows: 8192,
+            time_min_ms: 946_684_800_000,
+            time_max_ms: 4_102_444_800_000,
+        }
+    }
 }
 
-/// Why a fragment was quarantined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {}
-
-/// Takes what the reader finds, in the order of the source.
+/// Takes what the reader finds, each kind in the order of the source.
 pub trait Sink {
     /// Takes rows with the stream's schema.
     fn batch(&mut self, batch: RecordBatch);
@@ -48,23 +84,85 @@ pub trait Sink {
     fn fragment(&mut self, fragment: Fragment);
 }
 
+/// How an object is compressed, by its first bytes and not by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// gzip, of one or more members.
+    Gzip,
+    /// Zstandard, of one or more frames.
+    Zstd,
+}
+
 /// What was seen in a whole object.
+///
+/// Every byte is accounted for: `source_bytes` is `row_bytes + fragment_bytes + separator_bytes`.
+/// Records in are `rows + fragments`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Rows handed out.
     pub rows: u64,
     /// Fragments handed out.
     pub fragments: u64,
+    /// Fragments by reason.
+    pub reasons: BTreeMap<Reason, u64>,
     /// Bytes of the decompressed source.
     pub source_bytes: u64,
-    /// Keys of records that no column takes, with the number of records that carried them.
-    pub unknown_columns: std::collections::BTreeMap<String, u64>,
-    /// Whether Athena's JSON SerDe reads the object as it is: one object a line, not compressed
-    /// otherwise than gzip named `.gz`.
+    /// Bytes of the records that became rows.
+    pub row_bytes: u64,
+    /// Bytes of the fragments.
+    pub fragment_bytes: u64,
+    /// Bytes between records that mean nothing: white space, commas, brackets, byte order marks.
+    pub separator_bytes: u64,
+    /// Keys of records that no column takes (lower case), with the number of records that
+    /// carried them. The first 256 names only.
+    pub unknown_columns: BTreeMap<String, u64>,
+    /// Occurrences of further unknown keys, beyond the names remembered.
+    pub unknown_columns_unlisted: u64,
+    /// Records that did not meet an expectation, by its name; every expectation of the stream
+    /// is listed.
+    pub expectations: BTreeMap<&'static str, u64>,
+    /// How the object is compressed.
+    pub compression: Compression,
+    /// Whether Athena's JSON SerDe reads the object as it is: one object a line, no blank line,
+    /// no brackets or commas between, plain or gzip (whose name must then end in `.gz`).
     pub newline_delimited: bool,
 }
 
-/// Reads one landing object, pushed in chunks of any size.
+/// Reads one landing object, pushed in chunks of any size. It does no I/O and never fails.
 pub struct Reader {
-    _stream: Stream,
+    source: Source,
+    framing: Framing,
+}
+
+impl Reader {
+    /// A reader for one object of a stream.
+    pub fn new(stream: Stream, limits: &Limits) -> Self {
+        Self { source: Source::new(), framing: Framing::new(stream, limits) }
+    }
+
+    /// Takes the next bytes of the object, as the store delivers them.
+    pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) {
+        let framing = &mut self.framing;
+        self.source.push(chunk, &mut |piece| framing.push(piece, sink));
+    }
+
+    /// Ends the object: hands out what is left, and says what was seen.
+    pub fn finish(self, sink: &mut dyn Sink) -> Summary {
+        let Self { mut source, mut framing } = self;
+        let broken = source.finish(&mut |piece| framing.push(piece, sink));
+        let compression = source.compression();
+        let broken = broken.map(|at| {
+            format!(
+                "the compressed stream is broken from its byte {at} on; what could be read is \
+                 used; compress the object again and deliver it again"
+            )
+        });
+        let mut summary = framing.finish(broken, sink);
+        summary.compression = compression;
+        summary.newline_delimited &= compression != Compression::Zstd;
+        summary
+    }
 }

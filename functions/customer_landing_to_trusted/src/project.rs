@@ -1,0 +1,93 @@
+//! What follows from the register: the consents, then the part of customer_trusted.
+
+use lake::customer::Customer;
+use lake::derivation::Target;
+use lake::error::Error;
+use lake::key::Part;
+use lake::lake::{Lake, Put};
+use lake::layout;
+use lake::object::{Ledger, Version};
+use lake::registers::{ConsentRow, Consents};
+use lake::report::Report;
+use lake::tables::CUSTOMER_TRUSTED;
+
+use crate::register::CustomerRegister;
+
+/// Brings the consents and the part of customer_trusted up to the register.
+///
+/// A revision has one content, since the register is only ever written over the version it was
+/// read at; so the higher revision is the newer, and a slow writer finds it there and leaves it.
+pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for _ in 0..lake.bounds.attempts_max {
+        let target =
+            Target::note(lake, layout::customer_part(layout::TRUSTED_CUSTOMER, part)).await?;
+        let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
+        let Some(register) = found else { return Ok(report) };
+        let register = register.value;
+        if !project_consents(lake, part, &register).await? {
+            report.conflicts += 1;
+            continue;
+        }
+        let version = Version {
+            rule: CUSTOMER_TRUSTED.name.to_owned(),
+            source: register.revision.to_string(),
+            digest: String::new(),
+        };
+        let newer = |source: &str| source > version.source.as_str();
+        if target.noted.as_ref().is_some_and(|noted| newer(&noted.footer.version.source)) {
+            report.conflicts += 1;
+            continue;
+        }
+        let rows = || trusted_rows(&register);
+        if target.write(lake, &CUSTOMER_TRUSTED, version, rows, &mut report).await?.is_some() {
+            return Ok(report);
+        }
+        report.conflicts += 1;
+    }
+    Err(Error::Contended {
+        what: format!("project part {part} of the customer register"),
+        moved: "the register or what follows from it".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}
+
+/// Brings the consents up to the register; `false` if they moved, or are ahead of it.
+async fn project_consents(
+    lake: &Lake,
+    part: Part,
+    register: &CustomerRegister,
+) -> Result<bool, Error> {
+    let key = layout::consents(part);
+    let found = lake.load::<Consents>(&key).await?;
+    if let Some(found) = &found
+        && found.value.revision >= register.revision
+    {
+        return Ok(found.value.revision == register.revision);
+    }
+    let people = register.people.iter().map(|(person, row)| {
+        let since_ms = row.record.as_ref().and_then(Customer::research_since_ms);
+        (*person, ConsentRow { since_ms, revision: row.consent_revision })
+    });
+    let consents = Consents { revision: register.revision, people: people.collect() };
+    let etag = found.as_ref().map(|found| &found.etag);
+    Ok(lake.save(&key, &consents, etag).await? != Put::Moved)
+}
+
+fn trusted_rows(register: &CustomerRegister) -> Result<(arrow_array::RecordBatch, Ledger), Error> {
+    let mut records: Vec<&Customer> =
+        register.people.values().filter_map(|row| row.record.as_ref()).collect();
+    records.sort_by_key(|record| record.email());
+    let batch = Customer::to_batch(records.iter().copied()).map_err(|error| Error::Encode {
+        what: CUSTOMER_TRUSTED.name.to_owned(),
+        source: error.into(),
+    })?;
+    let (people, admitted) = (register.people.len() as u64, records.len() as u64);
+    let ledger = Ledger {
+        records: people,
+        admitted,
+        held_no_consent: people - admitted,
+        held_before_consent: 0,
+    };
+    Ok((batch, ledger))
+}

@@ -1,0 +1,176 @@
+//! The customer register: of each person the newest record, whole if it consents, else its time
+//! only. This function's own, unreadable to others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lake::customer::Customer;
+use lake::error::Error;
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
+use lake::lake::{Lake, Put};
+use lake::landing::Landed;
+use lake::layout;
+use lake::manifest::Content;
+use lake::store::list_all;
+use lake::tables::Stream;
+use serde::{Deserialize, Serialize};
+
+use crate::transform::fold;
+
+/// A part of the register.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerRegister {
+    /// Grows with every change.
+    pub revision: Revision,
+    /// By `key(email)`.
+    pub people: BTreeMap<KeyHash, RegisterRow>,
+}
+
+/// What the register keeps of a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterRow {
+    /// Time of the record that stands, epoch milliseconds.
+    pub time_ms: i64,
+    /// The record, if it consents.
+    pub record: Option<Customer>,
+    /// When the row last changed.
+    pub revision: Revision,
+    /// When the consent last changed.
+    pub consent_revision: Revision,
+}
+
+/// What a customer landing object holds, and every part it ever had records of: whoever looks at
+/// it again brings those to rest, whatever it holds by then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomerManifest {
+    /// The landing object.
+    pub landing: ObjectKey,
+    /// What it holds now.
+    pub content: Content,
+    /// The version whose records are in the register, and all that follows from it.
+    pub folded: Option<ETag>,
+    /// Every part it ever had records of, as `part-NN` spells them.
+    parts: BTreeSet<String>,
+    /// Whether it ever had fragments.
+    pub had_fragments: bool,
+}
+
+impl CustomerManifest {
+    /// Every part the object ever had records of.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        self.parts.iter().filter_map(|part| Part::parse(part))
+    }
+}
+
+/// Publishes what was found in a landing object, before it is folded; `None` if somebody else
+/// published meanwhile.
+pub(crate) async fn publish(
+    lake: &Lake,
+    landing: &ObjectKey,
+    source: Source,
+    landed: &Landed,
+    named: &BTreeSet<Part>,
+) -> Result<Option<CustomerManifest>, Error> {
+    let key = layout::manifest(Stream::Customer, source);
+    let before = lake.load::<CustomerManifest>(&key).await?;
+    let known = before.as_ref().map(|before| before.value.as_ref());
+    let content = Content::of(landed);
+    let mut parts = known.map_or_else(BTreeSet::new, |known| known.parts.clone());
+    parts.extend(named.iter().map(ToString::to_string));
+    let had_fragments =
+        known.is_some_and(|known| known.had_fragments) || !content.fragments.is_empty();
+    let folded = known.and_then(|known| known.folded.clone());
+    let landing = landing.clone();
+    let manifest = CustomerManifest { landing, content, folded, parts, had_fragments };
+    if known == Some(&manifest) || (known.is_none() && landed.version.is_none()) {
+        return Ok(Some(manifest));
+    }
+    let etag = before.as_ref().map(|before| &before.etag);
+    match lake.save(&key, &manifest, etag).await? {
+        Put::Done(_) => Ok(Some(manifest)),
+        Put::Moved => Ok(None),
+    }
+}
+
+/// Records that a version of a landing object is folded. Who finds another version in the manifest
+/// leaves it: whoever published that one folds it.
+pub(crate) async fn record_folded(
+    lake: &Lake,
+    landing: &ObjectKey,
+    version: Option<&ETag>,
+) -> Result<(), Error> {
+    let key = layout::manifest(Stream::Customer, Source::of(landing));
+    for _ in 0..lake.bounds.attempts_max {
+        let Some(found) = lake.load::<CustomerManifest>(&key).await? else { return Ok(()) };
+        let mut manifest = (*found.value).clone();
+        if manifest.content.version.as_ref() != version || manifest.folded.as_ref() == version {
+            return Ok(());
+        }
+        manifest.folded = version.cloned();
+        if let Put::Done(_) = lake.save(&key, &manifest, Some(&found.etag)).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Contended {
+        what: format!("record that {landing} is folded"),
+        moved: "its manifest".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}
+
+/// The landing objects that were added, replaced or deleted since they were folded.
+pub(crate) async fn unfolded(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+    let store = lake.store.as_ref();
+    let landed = list_all(store, layout::landing(Stream::Customer)).await?;
+    let mut landed: BTreeMap<ObjectKey, ETag> =
+        landed.into_iter().map(|object| (object.key, object.etag)).collect();
+    let mut unfolded = Vec::new();
+    for object in list_all(store, &layout::manifests(Stream::Customer)).await? {
+        let Some(manifest) = lake.load::<CustomerManifest>(&object.key).await? else { continue };
+        let manifest = manifest.value;
+        let version = landed.remove(&manifest.landing);
+        if manifest.content.version != version || manifest.folded != version {
+            unfolded.push(manifest.landing.clone());
+        }
+    }
+    unfolded.extend(landed.into_keys());
+    Ok(unfolded)
+}
+
+/// Folds records into a part of the register.
+pub(crate) async fn fold_into(
+    lake: &Lake,
+    part: Part,
+    records: Vec<Customer>,
+) -> Result<(), Error> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let key = layout::customer_register(part);
+    for _ in 0..lake.bounds.attempts_max {
+        let before = lake.load::<CustomerRegister>(&key).await?;
+        let mut register =
+            before.as_ref().map_or_else(CustomerRegister::default, |found| (*found.value).clone());
+        let next = register.revision.next();
+        let mut changed = false;
+        for record in &records {
+            let person = lake.key.person(record.email());
+            if let Some(row) = fold(register.people.get(&person), record, next) {
+                register.people.insert(person, row);
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+        register.revision = next;
+        let etag = before.as_ref().map(|before| &before.etag);
+        if let Put::Done(_) = lake.save(&key, &register, etag).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Contended {
+        what: format!("fold into {key}"),
+        moved: "the register".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}

@@ -1,0 +1,108 @@
+//! What may go wrong while a record of an event is worked on.
+
+use crate::catalog::CatalogError;
+use crate::events::EventError;
+use crate::key::ObjectKey;
+use crate::policy::UnknownPolicy;
+use crate::store::StoreError;
+
+/// Why a piece of work was not done. Whatever is retryable is delivered again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store did not do what it was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalog did not do what it was asked.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The event could not be understood.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// An object of the lake's own is not what the lake writes.
+    #[error("read {key}: {reason}; delete it and replay what it belongs to")]
+    Unreadable {
+        /// The object.
+        key: ObjectKey,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Rows could not be put into the form they are stored in.
+    #[error("derive {what}: {source}")]
+    Encode {
+        /// What was being derived.
+        what: String,
+        /// What Arrow or Parquet said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Others changed what this work depends on, again and again.
+    #[error("{what}: {moved} kept changing, gave up after {attempts} attempts")]
+    Contended {
+        /// The work.
+        what: String,
+        /// What moved at the last attempt.
+        moved: String,
+        /// How often it was tried.
+        attempts: usize,
+    },
+    /// The lake was made otherwise than this command or function is set.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+}
+
+impl Error {
+    /// Whether the same work may succeed when it is delivered again.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Catalog(error) => error.is_retryable(),
+            Self::Contended { .. } => true,
+            Self::Event(_) | Self::Unreadable { .. } | Self::Encode { .. } | Self::Settings(_) => {
+                false
+            }
+        }
+    }
+}
+
+/// Why a lake is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// It was made by another version of the layout.
+    #[error(
+        "the lake has layout version {found}, this program knows version {known}: use the program \
+         that made the lake, or make a new lake from its landing zone"
+    )]
+    LayoutVersion {
+        /// Of the lake.
+        found: u32,
+        /// Of this program.
+        known: u32,
+    },
+    /// Its registers are split otherwise.
+    #[error(
+        "the lake has {found} parts, not {wanted}: the number is fixed when a lake is made; set it \
+         to {found}, or make a new lake from its landing zone"
+    )]
+    Parts {
+        /// Of the lake.
+        found: u16,
+        /// Of this command or function.
+        wanted: u16,
+    },
+    /// It was derived under other policies.
+    #[error(
+        "the lake was derived with {found}, not {wanted}: keep its policies, or change them with \
+         `stedi replay`"
+    )]
+    Policies {
+        /// Of the lake.
+        found: String,
+        /// Of this command or function.
+        wanted: String,
+    },
+    /// Its hashes and pseudonyms were made with another key.
+    #[error("the lake was made with another key: restore the key it was made with")]
+    Key,
+    /// A policy has a value nobody knows.
+    #[error(transparent)]
+    Policy(#[from] UnknownPolicy),
+}

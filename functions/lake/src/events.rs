@@ -1,0 +1,247 @@
+//! Events: every envelope in which S3's notifications reach a function, decoded to object keys.
+//!
+//! An event is a hint that says "look at this key". Only what is needed is decoded and the rest is
+//! tolerated, since emulators leave out what Amazon documents. What cannot be understood is an
+//! error of its message alone.
+
+use chrono::DateTime;
+use serde_json::Value;
+
+use crate::key::ObjectKey;
+
+/// Why an event could not be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// The event, or the body of a message, is not JSON.
+    #[error("event: {place} is not JSON: {reason}")]
+    NotJson {
+        /// Which part of the event.
+        place: &'static str,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The event has none of the known shapes.
+    #[error("event: {place} is none of an S3, SQS, SNS or EventBridge event: {reason}")]
+    UnknownShape {
+        /// Which part of the event.
+        place: &'static str,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// A key is not form-encoded UTF-8.
+    #[error("event: the key {key:?} is not form-encoded UTF-8")]
+    UndecodableKey {
+        /// As it stands in the event.
+        key: String,
+    },
+}
+
+/// An object that somebody says has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The bucket it is in.
+    pub bucket: String,
+    /// Its key, decoded.
+    pub key: ObjectKey,
+    /// When the change happened, epoch milliseconds, if the event says so.
+    pub time_ms: Option<i64>,
+}
+
+/// What is delivered, acknowledged and delivered again as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The SQS message it came in; `None` where the whole event succeeds or fails.
+    pub id: Option<String>,
+    /// The objects to look at; a test event has none.
+    pub changes: Result<Vec<Change>, EventError>,
+}
+
+/// Decodes an event from its JSON text.
+pub fn decode(json: &[u8]) -> Result<Vec<Message>, EventError> {
+    let event = serde_json::from_slice(json)
+        .map_err(|error| EventError::NotJson { place: "the event", reason: error.to_string() })?;
+    decode_value(&event)
+}
+
+/// Decodes an event that was parsed already.
+pub fn decode_value(event: &Value) -> Result<Vec<Message>, EventError> {
+    let records = event.get("Records").and_then(Value::as_array);
+    if let Some(records) = records
+        && records.iter().any(is_sqs)
+    {
+        return records.iter().map(sqs_message).collect();
+    }
+    Ok(vec![Message { id: None, changes: Ok(changes(event, "the event")?) }])
+}
+
+fn is_sqs(record: &Value) -> bool {
+    record.get("body").is_some() && record.get("messageId").is_some()
+}
+
+fn sqs_message(record: &Value) -> Result<Message, EventError> {
+    let id = text(record, &["messageId"]).ok_or(EventError::UnknownShape {
+        place: "an SQS record",
+        reason: "it has no messageId",
+    })?;
+    let body = text(record, &["body"]).ok_or(EventError::UnknownShape {
+        place: "an SQS message",
+        reason: "its body is not text",
+    });
+    let changes = body.and_then(|body| embedded(body, "the body of an SQS message"));
+    Ok(Message { id: Some(id.to_owned()), changes })
+}
+
+fn embedded(json: &str, place: &'static str) -> Result<Vec<Change>, EventError> {
+    let event: Value = serde_json::from_str(json)
+        .map_err(|error| EventError::NotJson { place, reason: error.to_string() })?;
+    changes(&event, place)
+}
+
+fn changes(event: &Value, place: &'static str) -> Result<Vec<Change>, EventError> {
+    if let Some(records) = event.get("Records").and_then(Value::as_array) {
+        let each = records.iter().map(|record| record_changes(record, place));
+        return Ok(each.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect());
+    }
+    if event.get("detail").is_some() {
+        return Ok(vec![eventbridge_change(event, place)?]);
+    }
+    if let Some(message) = text(event, &["Message"]) {
+        return embedded(message, "the message of an SNS notification");
+    }
+    if text(event, &["Event"]) == Some("s3:TestEvent") {
+        return Ok(Vec::new());
+    }
+    Err(EventError::UnknownShape { place, reason: "no Records, no detail, no Message" })
+}
+
+fn record_changes(record: &Value, place: &'static str) -> Result<Vec<Change>, EventError> {
+    if let Some(message) = text(record, &["Sns", "Message"]) {
+        return embedded(message, "the message of an SNS notification");
+    }
+    let missing = |reason| EventError::UnknownShape { place, reason };
+    let bucket =
+        text(record, &["s3", "bucket", "name"]).ok_or(missing("a record has no s3.bucket.name"))?;
+    let key =
+        text(record, &["s3", "object", "key"]).ok_or(missing("a record has no s3.object.key"))?;
+    Ok(vec![Change {
+        bucket: bucket.to_owned(),
+        key: ObjectKey::new(form_decoded(key)?),
+        time_ms: text(record, &["eventTime"]).and_then(time_ms),
+    }])
+}
+
+fn eventbridge_change(event: &Value, place: &'static str) -> Result<Change, EventError> {
+    let missing = |reason| EventError::UnknownShape { place, reason };
+    let bucket = text(event, &["detail", "bucket", "name"])
+        .ok_or(missing("the detail has no bucket.name"))?;
+    let key =
+        text(event, &["detail", "object", "key"]).ok_or(missing("the detail has no object.key"))?;
+    Ok(Change {
+        bucket: bucket.to_owned(),
+        key: ObjectKey::new(key),
+        time_ms: text(event, &["time"]).and_then(time_ms),
+    })
+}
+
+fn text<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
+    path.iter().try_fold(value, |value, name| value.get(name))?.as_str()
+}
+
+fn time_ms(text: &str) -> Option<i64> {
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp_millis())
+}
+
+/// S3 form-encodes the keys in its notifications: `+` is a space, `%2B` a plus.
+fn form_decoded(key: &str) -> Result<String, EventError> {
+    let spaced = key.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| EventError::UndecodableKey { key: key.to_owned() })
+}
+
+/// An EventBridge event that says an object was created or deleted, as the bucket sends it.
+pub fn object_event(bucket: &str, key: &ObjectKey, created: bool) -> Value {
+    serde_json::json!({
+        "version": "0",
+        "source": "aws.s3",
+        "detail-type": if created { "Object Created" } else { "Object Deleted" },
+        "detail": { "version": "0", "bucket": { "name": bucket }, "object": { "key": key } },
+    })
+}
+
+/// A batch of SQS messages, each with an event as its body.
+pub fn sqs_batch<'a>(messages: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Value {
+    let records = messages.into_iter().map(|(id, body)| {
+        serde_json::json!({
+            "messageId": id,
+            "eventSource": "aws:sqs",
+            "body": body.to_string(),
+        })
+    });
+    serde_json::json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s3(key: &str) -> Value {
+        serde_json::json!({"Records": [{
+            "eventSource": "aws:s3",
+            "s3": {"bucket": {"name": "lake"}, "object": {"key": key}},
+        }]})
+    }
+
+    fn keys(event: &Value) -> Vec<String> {
+        decode_value(event)
+            .unwrap()
+            .into_iter()
+            .flat_map(|message| message.changes.unwrap())
+            .map(|change| change.key.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn every_envelope_gives_the_same_key() {
+        let key = ObjectKey::new("landing/customer/a b+c é.json");
+        let encoded = s3("landing/customer/a+b%2Bc+%C3%A9.json");
+        let bridged = object_event("lake", &key, true);
+        let sns = serde_json::json!({"Type": "Notification", "Message": encoded.to_string()});
+        let sns_direct = serde_json::json!({"Records": [{"EventSource": "aws:sns", "Sns": sns}]});
+        for event in [
+            &encoded,
+            &bridged,
+            &sns_direct,
+            &sqs_batch([("1", &encoded)]),
+            &sqs_batch([("1", &bridged)]),
+            &sqs_batch([("1", &sns)]),
+        ] {
+            assert_eq!(keys(event), [key.as_str()], "{event}");
+        }
+    }
+
+    #[test]
+    fn a_test_event_has_no_keys() {
+        let event = serde_json::json!({"Service": "Amazon S3", "Event": "s3:TestEvent"});
+        assert!(keys(&event).is_empty());
+        assert!(keys(&sqs_batch([("1", &event)])).is_empty());
+    }
+
+    #[test]
+    fn a_message_that_is_not_understood_does_not_cost_its_neighbours() {
+        let mut event = sqs_batch([("1", &s3("a")), ("2", &s3("b"))]);
+        event["Records"][0]["body"] = "{".into();
+        let messages = decode_value(&event).unwrap();
+        assert!(matches!(messages[0].changes, Err(EventError::NotJson { .. })));
+        assert_eq!(messages[1].changes.as_ref().unwrap()[0].key.as_str(), "b");
+    }
+
+    #[test]
+    fn shapes_nobody_sends_are_refused() {
+        for event in [serde_json::json!({}), serde_json::json!([1]), s3("%FF")] {
+            assert!(decode_value(&event).is_err(), "{event}");
+        }
+        assert!(matches!(decode(b"{"), Err(EventError::NotJson { .. })));
+    }
+}

@@ -1,0 +1,277 @@
+//! What the five functions have in common: an event is decoded, its keys become pieces of work,
+//! each piece is done once however many messages ask for it, and every message is answered for
+//! itself.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use serde::Serialize;
+use tracing::{Instrument, error, info_span};
+
+use crate::error::Error;
+use crate::events::{self, EventError, Message};
+use crate::key::ObjectKey;
+use crate::lake::Lake;
+use crate::report::Report;
+
+/// What a key asks for.
+pub struct Plan<U, D, S> {
+    /// Pieces of work, each with the details this key adds to it.
+    pub units: Vec<(U, Vec<D>)>,
+    /// What to record once they are all done.
+    pub settle: Option<S>,
+    /// What was counted while planning.
+    pub report: Report,
+}
+
+impl<U, D, S> Plan<U, D, S> {
+    /// Nothing to do.
+    pub fn nothing() -> Self {
+        Self { units: Vec::new(), settle: None, report: Report::default() }
+    }
+
+    /// One piece of work.
+    pub fn unit(unit: U) -> Self {
+        Self { units: vec![(unit, Vec::new())], ..Self::nothing() }
+    }
+}
+
+/// One transformation, as it is driven by events.
+pub trait Function: Send + Sync {
+    /// A piece of work; equal pieces of a batch are done once.
+    type Unit: Ord + Clone + Debug + Send + Sync;
+    /// What a key adds to a piece of work.
+    type Detail: Clone + Send + Sync;
+    /// What is recorded after the work.
+    type Settle: Clone + Send + Sync;
+
+    /// Name of the function, and of its crate and Lambda.
+    fn name(&self) -> &'static str;
+
+    /// What a changed key asks for. A key of no concern asks for nothing.
+    fn plan(
+        &self,
+        lake: &Lake,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Plan<Self::Unit, Self::Detail, Self::Settle>, Error>> + Send;
+
+    /// Does a piece of work.
+    fn work(
+        &self,
+        lake: &Lake,
+        unit: &Self::Unit,
+        details: Vec<Self::Detail>,
+    ) -> impl Future<Output = Result<Report, Error>> + Send;
+
+    /// The keys to look at because something under them was added, replaced, deleted or left
+    /// unfinished while no event of it was delivered: what the lake is, compared with what this
+    /// function should have made of it.
+    fn unfinished(&self, lake: &Lake)
+    -> impl Future<Output = Result<Vec<ObjectKey>, Error>> + Send;
+
+    /// Records that the work of a key is done.
+    fn settle(
+        &self,
+        lake: &Lake,
+        settle: Self::Settle,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// The answer to a batch of SQS messages: those that must be delivered again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchResponse {
+    /// The failed messages.
+    pub batch_item_failures: Vec<BatchItemFailure>,
+}
+
+/// A message that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchItemFailure {
+    /// Its `messageId`.
+    pub item_identifier: String,
+}
+
+/// What came of an event.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The messages to deliver again.
+    pub response: BatchResponse,
+    /// What was counted.
+    pub report: Report,
+    /// Failures, one for each message that had one; all were logged.
+    pub errors: Vec<Arc<Error>>,
+}
+
+impl Outcome {
+    /// The answer for Lambda: a partial batch response, or an error where the event as a whole
+    /// succeeds or fails.
+    pub fn answer(self) -> Result<BatchResponse, Arc<Error>> {
+        let identified = self.response.batch_item_failures.len();
+        match self.errors.into_iter().nth(identified) {
+            Some(error) => Err(error),
+            None => Ok(self.response),
+        }
+    }
+}
+
+/// Handles an event, whatever envelope it comes in.
+pub async fn handle<F: Function>(
+    lake: &Lake,
+    function: &F,
+    event: &serde_json::Value,
+) -> Result<Outcome, EventError> {
+    let messages = events::decode_value(event)?;
+    Ok(handle_messages(lake, function, messages).await)
+}
+
+/// Handles messages that were decoded already.
+pub async fn handle_messages<F: Function>(
+    lake: &Lake,
+    function: &F,
+    messages: Vec<Message>,
+) -> Outcome {
+    let mut batch = Batch::new(messages);
+    batch.plan(lake, function).await;
+    batch.work(lake, function).await;
+    batch.settle(lake, function).await;
+    batch.outcome(function)
+}
+
+struct Batch<F: Function> {
+    messages: Vec<(Option<String>, Vec<ObjectKey>)>,
+    units: BTreeMap<F::Unit, Asked<F>>,
+    settles: Vec<(usize, F::Settle)>,
+    failures: BTreeMap<usize, Arc<Error>>,
+    report: Report,
+}
+
+struct Asked<F: Function> {
+    details: Vec<F::Detail>,
+    messages: Vec<usize>,
+}
+
+impl<F: Function> Batch<F> {
+    fn new(messages: Vec<Message>) -> Self {
+        let mut failures = BTreeMap::new();
+        let keyed = messages.into_iter().enumerate().map(|(index, message)| {
+            let changes = message.changes.unwrap_or_else(|error| {
+                failures.insert(index, Arc::new(error.into()));
+                Vec::new()
+            });
+            (message.id, changes.into_iter().map(|change| change.key).collect())
+        });
+        let messages = keyed.collect();
+        Self {
+            messages,
+            units: BTreeMap::new(),
+            settles: Vec::new(),
+            failures,
+            report: Report::default(),
+        }
+    }
+
+    async fn plan(&mut self, lake: &Lake, function: &F) {
+        let mut asked: BTreeMap<ObjectKey, Vec<usize>> = BTreeMap::new();
+        for (index, (_, keys)) in self.messages.iter().enumerate() {
+            for key in keys {
+                asked.entry(key.clone()).or_default().push(index);
+            }
+        }
+        let plans: Vec<_> = stream::iter(asked)
+            .map(|(key, indices)| async move {
+                let span = info_span!("plan", function = function.name(), %key);
+                (function.plan(lake, &key).instrument(span).await, indices)
+            })
+            .buffered(lake.bounds.concurrency)
+            .collect()
+            .await;
+        for (plan, indices) in plans {
+            match plan {
+                Ok(plan) => self.add(plan, &indices),
+                Err(error) => self.fail(&indices, error),
+            }
+        }
+    }
+
+    fn add(&mut self, plan: Plan<F::Unit, F::Detail, F::Settle>, indices: &[usize]) {
+        self.report += plan.report;
+        for (unit, details) in plan.units {
+            let asked = self
+                .units
+                .entry(unit)
+                .or_insert_with(|| Asked { details: Vec::new(), messages: Vec::new() });
+            asked.details.extend(details);
+            asked.messages.extend(indices);
+        }
+        let settle = plan.settle.into_iter();
+        self.settles
+            .extend(settle.flat_map(|settle| indices.iter().map(move |i| (*i, settle.clone()))));
+    }
+
+    async fn work(&mut self, lake: &Lake, function: &F) {
+        let done: Vec<_> = stream::iter(std::mem::take(&mut self.units))
+            .map(|(unit, asked)| async move {
+                let span = info_span!("work", function = function.name(), ?unit);
+                (function.work(lake, &unit, asked.details).instrument(span).await, asked.messages)
+            })
+            .buffered(lake.bounds.concurrency)
+            .collect()
+            .await;
+        for (result, indices) in done {
+            match result {
+                Ok(report) => self.report += report,
+                Err(error) => self.fail(&indices, error),
+            }
+        }
+    }
+
+    /// Records what is done, for the messages of which nothing failed.
+    async fn settle(&mut self, lake: &Lake, function: &F) {
+        for (index, settle) in std::mem::take(&mut self.settles) {
+            if self.failures.contains_key(&index) {
+                continue;
+            }
+            if let Err(error) = function.settle(lake, settle).await {
+                self.fail(&[index], error);
+            }
+        }
+    }
+
+    fn fail(&mut self, indices: &[usize], error: Error) {
+        let error = Arc::new(error);
+        for index in indices {
+            self.failures.entry(*index).or_insert_with(|| Arc::clone(&error));
+        }
+    }
+
+    fn outcome(self, function: &F) -> Outcome {
+        let mut identified = Vec::new();
+        let mut unidentified = Vec::new();
+        let mut response = BatchResponse::default();
+        for (index, failure) in self.failures {
+            let (id, keys) = &self.messages[index];
+            error!(
+                function = function.name(),
+                message_id = id.as_deref(),
+                ?keys,
+                retryable = failure.is_retryable(),
+                "{failure}"
+            );
+            match id {
+                Some(id) => {
+                    let item_identifier = id.clone();
+                    response.batch_item_failures.push(BatchItemFailure { item_identifier });
+                    identified.push(failure);
+                }
+                None => unidentified.push(failure),
+            }
+        }
+        identified.append(&mut unidentified);
+        Outcome { response, report: self.report, errors: identified }
+    }
+}

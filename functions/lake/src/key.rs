@@ -1,0 +1,341 @@
+//! Names of things: object keys, versions, and the keyed hashes that stand for people and devices.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// Key of an object in the lake's bucket, as the store knows it (never form-encoded).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ObjectKey(Arc<str>);
+
+impl ObjectKey {
+    /// Wraps a key.
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What follows `prefix`, if the key begins with it.
+    pub fn after(&self, prefix: &str) -> Option<&str> {
+        self.0.strip_prefix(prefix)
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+/// Version of an object: equal tags, equal content. On S3 the reverse holds too, so that a tag may
+/// come back (A-B-A); whoever must notice a change in between carries a revision in the content.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ETag(Arc<str>);
+
+impl ETag {
+    /// Wraps a tag as the store gave it.
+    pub fn new(tag: impl Into<Arc<str>>) -> Self {
+        Self(tag.into())
+    }
+
+    /// The tag as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Position in the history of a register part. Revisions only grow; 0 is before all of them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// The revision after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012}", self.0)
+    }
+}
+
+/// Stands for a landing object in the keys of what is derived from it: the first 16 hex digits of
+/// the SHA-256 of the landing key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source([u8; 8]);
+
+impl Source {
+    /// The source that a landing key names.
+    pub fn of(landing: &ObjectKey) -> Self {
+        Self(prefix_of(&Sha256::digest(landing.as_str().as_bytes())))
+    }
+
+    /// Reads the 16 hex digits.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; 8];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Keyed hash of a person or a device, for the lake's own bookkeeping: 128 bits of HMAC-SHA256.
+///
+/// Keyed, since a plain hash of an e-mail address can be guessed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash([u8; 16]);
+
+impl KeyHash {
+    /// The part of a register this hash falls into: its first bits. `parts` is a power of two up
+    /// to 256.
+    pub fn part(self, parts: Parts) -> Part {
+        Part((u16::from(self.0[0]) * u16::from(parts) / 256) as u8)
+    }
+
+    /// The bytes of the hash.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Reads 32 hex digits.
+    pub fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(digits, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&digits).ok_or_else(|| serde::de::Error::custom("want 32 hex digits"))
+    }
+}
+
+/// Number of parts of every register of a lake: a power of two up to 256, fixed when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct Parts(u16);
+
+impl Parts {
+    /// Every part, in order.
+    pub fn all(self) -> impl Iterator<Item = Part> {
+        (0..self.0).map(|part| Part(part as u8))
+    }
+}
+
+impl From<Parts> for u16 {
+    fn from(parts: Parts) -> Self {
+        parts.0
+    }
+}
+
+impl TryFrom<u16> for Parts {
+    type Error = String;
+
+    fn try_from(parts: u16) -> Result<Self, String> {
+        if parts.is_power_of_two() && parts <= 256 {
+            Ok(Self(parts))
+        } else {
+            Err(format!("{parts} parts: want a power of two from 1 to 256"))
+        }
+    }
+}
+
+/// One part of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part(u8);
+
+impl Part {
+    /// Reads the two hex digits of `part-NN`.
+    pub fn parse(digits: &str) -> Option<Self> {
+        (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok().map(Self))?
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}", self.0)
+    }
+}
+
+/// The lake's secret: keys the hashes under `state/` and the pseudonyms, each with a label of its
+/// own so that neither gives the other away. Never printed.
+#[derive(Clone)]
+pub struct LakeKey(Arc<[u8]>);
+
+impl LakeKey {
+    /// Fewest bytes a key may have.
+    pub const BYTES_MIN: usize = 16;
+
+    /// Wraps a secret of at least [`Self::BYTES_MIN`] bytes.
+    pub fn new(secret: &[u8]) -> Option<Self> {
+        (secret.len() >= Self::BYTES_MIN).then(|| Self(secret.into()))
+    }
+
+    /// Hash of a person, by `key(email)`.
+    pub fn person(&self, email: &str) -> KeyHash {
+        KeyHash(prefix_of(&self.mac("state:person", normal_email(email).as_bytes())))
+    }
+
+    /// Hash of a device, by its serial number, compared exactly.
+    pub fn device(&self, serial_number: &str) -> KeyHash {
+        KeyHash(prefix_of(&self.mac("state:device", serial_number.as_bytes())))
+    }
+
+    /// Digest of a whole record, to notice that it changed.
+    pub fn record(&self, bytes: &[u8]) -> KeyHash {
+        KeyHash(prefix_of(&self.mac("state:record", bytes)))
+    }
+
+    /// Pseudonym of a person: 64 hex digits, the same wherever the person appears.
+    pub fn person_pseudonym(&self, email: &str) -> String {
+        hex::encode(self.mac("pseudonym:person", normal_email(email).as_bytes()))
+    }
+
+    /// Pseudonym of a device: 64 hex digits.
+    pub fn device_pseudonym(&self, serial_number: &str) -> String {
+        hex::encode(self.mac("pseudonym:device", serial_number.as_bytes()))
+    }
+
+    /// Says which key this is without giving it away; a lake records it to refuse another.
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&self.mac("fingerprint", b"")[..8])
+    }
+
+    fn mac(&self, label: &str, message: &[u8]) -> [u8; 32] {
+        // HMAC takes a key of any length; `new_from_slice` cannot fail for it.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return [0; 32] };
+        mac.update(label.as_bytes());
+        mac.update(&[0]);
+        mac.update(message);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for LakeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LakeKey(secret)")
+    }
+}
+
+/// `key(e)` of the rules: `lower(trim(e))`, spaces trimmed.
+pub fn normal_email(email: &str) -> String {
+    email.trim_matches(' ').to_lowercase()
+}
+
+fn prefix_of<const N: usize>(digest: &[u8]) -> [u8; N] {
+    let mut prefix = [0; N];
+    prefix.copy_from_slice(&digest[..N]);
+    prefix
+}
+
+/// Digest of a sequence of fields, for versions that a footer carries.
+#[derive(Clone)]
+pub struct VersionDigest(Sha256);
+
+impl VersionDigest {
+    /// An empty digest.
+    #[expect(clippy::new_without_default, reason = "a digest is begun, not defaulted")]
+    pub fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    /// Adds a field, with its length so that neighbours cannot run together.
+    pub fn field(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// Adds a key and its revision.
+    pub fn revision(&mut self, key: &KeyHash, revision: Revision) {
+        self.0.update(key.as_bytes());
+        self.0.update(revision.0.to_le_bytes());
+    }
+
+    /// 64 hex digits.
+    pub fn finish(self) -> String {
+        hex::encode(self.0.finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_has_one_hash_however_they_write_their_email() {
+        let key = LakeKey::new(&[7; 32]).unwrap();
+        assert_eq!(key.person(" Ada.L@Test.com "), key.person("ada.l@test.com"));
+        assert_ne!(key.person("ada\u{a0}"), key.person("ada"), "only spaces are trimmed");
+        assert_ne!(key.device("A1"), key.device("a1"), "serial numbers are compared exactly");
+    }
+
+    #[test]
+    fn state_and_pseudonym_do_not_give_each_other_away() {
+        let key = LakeKey::new(&[7; 32]).unwrap();
+        assert!(!key.person_pseudonym("a").starts_with(&key.person("a").to_string()));
+        assert_ne!(key.person("a"), LakeKey::new(&[8; 32]).unwrap().person("a"));
+    }
+
+    #[test]
+    fn parts_split_the_hashes_by_their_first_bits() {
+        let hash = |first: u8| KeyHash([first; 16]);
+        let parts = Parts::try_from(16).unwrap();
+        assert_eq!(hash(0x00).part(parts).to_string(), "00");
+        assert_eq!(hash(0xff).part(parts).to_string(), "0f");
+        assert_eq!(hash(0xff).part(Parts::try_from(256).unwrap()).to_string(), "ff");
+        assert_eq!(hash(0xff).part(Parts::try_from(1).unwrap()).to_string(), "00");
+        assert!(Parts::try_from(12).is_err() && Parts::try_from(512).is_err());
+    }
+}

@@ -1,0 +1,287 @@
+//! A lake: its store, its catalog, its settings, and how its own documents are read and written.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, register_table};
+use crate::error::{Error, SettingsError};
+use crate::key::{ETag, LakeKey, ObjectKey, Parts};
+use crate::layout::{LAYOUT_VERSION, SETTINGS};
+use crate::policy::Policies;
+use crate::reader;
+use crate::store::{ByteRange, Precondition, Store, StoreError};
+use crate::tables::Table;
+
+/// What a lake records of itself when it is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Version of the layout.
+    pub layout_version: u32,
+    /// Number of parts of every register.
+    pub parts: Parts,
+    /// What its tables were derived under.
+    pub policies: Policies,
+    /// Which key its hashes and pseudonyms were made with.
+    pub key_fingerprint: String,
+}
+
+impl Settings {
+    /// Refuses to go on where these settings differ from those of a lake.
+    fn agree_with(&self, found: &Self) -> Result<(), SettingsError> {
+        if found.layout_version != self.layout_version {
+            return Err(SettingsError::LayoutVersion {
+                found: found.layout_version,
+                known: self.layout_version,
+            });
+        }
+        if found.parts != self.parts {
+            return Err(SettingsError::Parts {
+                found: found.parts.into(),
+                wanted: self.parts.into(),
+            });
+        }
+        if found.key_fingerprint != self.key_fingerprint {
+            return Err(SettingsError::Key);
+        }
+        if found.policies != self.policies {
+            return Err(SettingsError::Policies {
+                found: found.policies.to_string(),
+                wanted: self.policies.to_string(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Bounds of the work. Every loop has one.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// How often a piece of work starts over because its inputs or its target moved.
+    pub attempts_max: usize,
+    /// From how many distinct keys on a landing object's manifest is listed as wide, instead of by
+    /// a marker for each of its keys.
+    pub wide_keys_min: usize,
+    /// Up to how many landing objects a changed register part derives within its own invocation;
+    /// beyond, the work fans out through replay markers.
+    pub inline_max: usize,
+    /// How many pieces of work of one invocation go on at once.
+    pub concurrency: usize,
+    /// Memory the lake's documents may keep between invocations, bytes as stored.
+    pub cache_bytes_max: usize,
+    /// Rows of a Parquet row group.
+    pub row_group_rows: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            attempts_max: 64,
+            wide_keys_min: 256,
+            inline_max: 32,
+            concurrency: 8,
+            cache_bytes_max: 64 << 20,
+            row_group_rows: 128 << 10,
+        }
+    }
+}
+
+/// An object that was decoded, with its version.
+pub struct Versioned<T> {
+    /// Of the object.
+    pub etag: ETag,
+    /// What it says.
+    pub value: Arc<T>,
+}
+
+/// The outcome of a conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Put {
+    /// It happened; this is the new version.
+    Done(ETag),
+    /// The object had moved; look again.
+    Moved,
+}
+
+/// A lake.
+pub struct Lake {
+    /// Where its objects are.
+    pub store: Arc<dyn Store>,
+    /// Where its tables are registered.
+    pub catalog: Arc<dyn Catalog>,
+    /// What it records of itself.
+    pub settings: Settings,
+    /// Its secret.
+    pub key: LakeKey,
+    /// Bounds of the work.
+    pub bounds: Bounds,
+    /// Bounds of the reader.
+    pub limits: reader::Limits,
+    cache: Mutex<Cache>,
+    registered: Mutex<BTreeSet<&'static str>>,
+}
+
+#[derive(Default)]
+struct Cache {
+    documents: BTreeMap<ObjectKey, Cached>,
+    bytes: usize,
+}
+
+struct Cached {
+    etag: ETag,
+    bytes: usize,
+    value: Arc<dyn Any + Send + Sync>,
+}
+
+impl Lake {
+    /// Opens the lake in `store`, or makes it there if there is none.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        catalog: Arc<dyn Catalog>,
+        key: LakeKey,
+        parts: Parts,
+        policies: Policies,
+    ) -> Result<Self, Error> {
+        let wanted = Settings {
+            layout_version: LAYOUT_VERSION,
+            parts,
+            policies,
+            key_fingerprint: key.fingerprint(),
+        };
+        let settings_key = ObjectKey::new(SETTINGS);
+        let json = json(&settings_key, &wanted)?;
+        match store.put(&settings_key, json, Precondition::IfAbsent).await {
+            Ok(_) => {}
+            Err(StoreError::Precondition { .. }) => {
+                let found = Self::recorded_settings(store.as_ref()).await?;
+                found.map_or(Ok(()), |found| wanted.agree_with(&found))?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Self {
+            store,
+            catalog,
+            settings: wanted,
+            key,
+            bounds: Bounds::default(),
+            limits: reader::Limits::default(),
+            cache: Mutex::default(),
+            registered: Mutex::default(),
+        })
+    }
+
+    /// What the lake in `store` recorded of itself; `None` if there is no lake.
+    pub async fn recorded_settings(store: &dyn Store) -> Result<Option<Settings>, Error> {
+        let key = ObjectKey::new(SETTINGS);
+        let object = store.get(&key, ByteRange::All).await?;
+        object.map(|object| parse(&key, &object.bytes)).transpose()
+    }
+
+    /// Reads an object of the lake's own through `decode`; unchanged ones come from memory.
+    pub async fn read<T: Send + Sync + 'static>(
+        &self,
+        key: &ObjectKey,
+        decode: impl FnOnce(Bytes) -> Result<T, Error>,
+    ) -> Result<Option<Versioned<T>>, Error> {
+        let known = self.cached::<T>(key);
+        if let Some(known) = known {
+            let current = self.store.head(key).await?;
+            match current {
+                None => return Ok(None),
+                Some(meta) if meta.etag == known.etag => return Ok(Some(known)),
+                Some(_) => {}
+            }
+        }
+        let Some(object) = self.store.get(key, ByteRange::All).await? else { return Ok(None) };
+        let (etag, bytes) = (object.meta.etag, object.bytes.len());
+        let value = Arc::new(decode(object.bytes)?);
+        self.keep(key, Cached { etag: etag.clone(), bytes, value: value.clone() });
+        Ok(Some(Versioned { etag, value }))
+    }
+
+    /// Reads a JSON document of the lake's own.
+    pub async fn load<T: DeserializeOwned + Send + Sync + 'static>(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<Versioned<T>>, Error> {
+        self.read(key, |bytes| parse(key, &bytes)).await
+    }
+
+    /// Writes a JSON document of the lake's own, if it is still as it was noted.
+    pub async fn save<T: Serialize>(
+        &self,
+        key: &ObjectKey,
+        document: &T,
+        noted: Option<&ETag>,
+    ) -> Result<Put, Error> {
+        self.put(key, json(key, document)?, Precondition::unchanged(noted)).await
+    }
+
+    /// Writes an object under a precondition.
+    pub async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<Put, Error> {
+        match self.store.put(key, bytes, when).await {
+            Ok(etag) => Ok(Put::Done(etag)),
+            Err(StoreError::Precondition { .. }) => Ok(Put::Moved),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes an empty marker, whether or not it is there.
+    pub async fn mark(&self, key: &ObjectKey) -> Result<(), Error> {
+        self.store.put(key, Bytes::new(), Precondition::None).await?;
+        Ok(())
+    }
+
+    /// Registers a table when this process first needs it.
+    pub async fn register(&self, table: &'static Table) -> Result<(), Error> {
+        let known = |registered: &Mutex<BTreeSet<_>>| {
+            registered.lock().unwrap_or_else(PoisonError::into_inner).contains(table.name)
+        };
+        if known(&self.registered) {
+            return Ok(());
+        }
+        register_table(self.catalog.as_ref(), table, self.bounds.attempts_max).await?;
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).insert(table.name);
+        Ok(())
+    }
+
+    fn cached<T: Send + Sync + 'static>(&self, key: &ObjectKey) -> Option<Versioned<T>> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = cache.documents.get(key)?;
+        let value = Arc::clone(&cached.value).downcast::<T>().ok()?;
+        Some(Versioned { etag: cached.etag.clone(), value })
+    }
+
+    fn keep(&self, key: &ObjectKey, cached: Cached) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.bytes += cached.bytes;
+        if let Some(before) = cache.documents.insert(key.clone(), cached) {
+            cache.bytes -= before.bytes;
+        }
+        while cache.bytes > self.bounds.cache_bytes_max {
+            let Some((_, evicted)) = cache.documents.pop_first() else { break };
+            cache.bytes -= evicted.bytes;
+        }
+    }
+}
+
+fn json<T: Serialize>(key: &ObjectKey, document: &T) -> Result<Bytes, Error> {
+    let encoded = serde_json::to_vec(document)
+        .map_err(|error| Error::Encode { what: key.to_string(), source: error.into() })?;
+    Ok(encoded.into())
+}
+
+fn parse<T: DeserializeOwned>(key: &ObjectKey, bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::Unreadable { key: key.clone(), reason: error.to_string() })
+}

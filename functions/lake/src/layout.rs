@@ -1,0 +1,287 @@
+//! The layout of the bucket: how keys are made and read. The layout is the chain, and the index.
+
+use std::fmt;
+
+use chrono::{DateTime, NaiveDate};
+
+use crate::key::{KeyHash, ObjectKey, Part, Revision, Source};
+use crate::tables::Stream;
+
+/// Version of the layout and of what lies in it. A lake of another version is refused.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Settings of the lake, recorded in it.
+pub const SETTINGS: &str = "state/lake.json";
+
+/// The day a reading belongs to, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadingDate(NaiveDate);
+
+impl ReadingDate {
+    /// The day of an instant, epoch milliseconds; `None` beyond the calendar.
+    pub fn of(time_ms: i64) -> Option<Self> {
+        DateTime::from_timestamp_millis(time_ms).map(|time| Self(time.date_naive()))
+    }
+
+    /// Reads `YYYY-MM-DD`.
+    pub fn parse(text: &str) -> Option<Self> {
+        NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(Self)
+    }
+}
+
+impl fmt::Display for ReadingDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.format("%Y-%m-%d"))
+    }
+}
+
+/// First and last time of some readings, epoch milliseconds, both included.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(from = "(i64, i64)", into = "(i64, i64)")]
+pub struct Span {
+    /// Of the first reading.
+    pub first_ms: i64,
+    /// Of the last reading.
+    pub last_ms: i64,
+}
+
+impl From<(i64, i64)> for Span {
+    fn from((first_ms, last_ms): (i64, i64)) -> Self {
+        Self { first_ms, last_ms }
+    }
+}
+
+impl From<Span> for (i64, i64) {
+    fn from(span: Span) -> Self {
+        (span.first_ms, span.last_ms)
+    }
+}
+
+impl Span {
+    /// The span of one reading.
+    pub fn at(time_ms: i64) -> Self {
+        Self { first_ms: time_ms, last_ms: time_ms }
+    }
+
+    /// Widens the span to take in another reading.
+    pub fn include(&mut self, time_ms: i64) {
+        self.first_ms = self.first_ms.min(time_ms);
+        self.last_ms = self.last_ms.max(time_ms);
+    }
+
+    /// Whether the two have an instant in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first_ms <= other.last_ms && other.first_ms <= self.last_ms
+    }
+}
+
+/// Names an object of readings: the same in every zone, so that a neighbour finds it by a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slice {
+    /// Day of the readings.
+    pub date: ReadingDate,
+    /// First time of the landing object's readings of that day.
+    pub first_ms: i64,
+    /// Last time of the landing object's readings of that day.
+    pub last_ms: i64,
+    /// The landing object.
+    pub source: Source,
+}
+
+impl Slice {
+    /// The time range the key carries.
+    pub fn span(&self) -> Span {
+        Span { first_ms: self.first_ms, last_ms: self.last_ms }
+    }
+
+    /// The object of this slice below `zone` (such as `trusted/accelerometer/`).
+    pub fn key(&self, zone: &str) -> ObjectKey {
+        ObjectKey::new(format!("{zone}{self}.parquet"))
+    }
+
+    /// Reads the key of an object of readings below `zone`.
+    pub fn of_key(key: &ObjectKey, zone: &str) -> Option<Self> {
+        Self::parse(key.after(zone)?.strip_suffix(".parquet")?)
+    }
+
+    /// Reads `reading_date=YYYY-MM-DD/<first_ms>-<last_ms>-<source>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (date, name) = text.strip_prefix("reading_date=")?.split_once('/')?;
+        let mut fields = name.split('-');
+        let (first, last, source) = (fields.next()?, fields.next()?, fields.next()?);
+        let slice = Self {
+            date: ReadingDate::parse(date)?,
+            first_ms: first.parse().ok()?,
+            last_ms: last.parse().ok()?,
+            source: Source::parse(source)?,
+        };
+        (slice.to_string() == text).then_some(slice)
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { date, first_ms, last_ms, source } = self;
+        write!(f, "reading_date={date}/{first_ms:013}-{last_ms:013}-{source}")
+    }
+}
+
+impl serde::Serialize for Slice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Slice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not the key of a slice"))
+    }
+}
+
+/// `trusted/customer/`
+pub const TRUSTED_CUSTOMER: &str = "trusted/customer/";
+/// `curated/customer/`
+pub const CURATED_CUSTOMER: &str = "curated/customer/";
+/// `trusted/accelerometer/`
+pub const TRUSTED_ACCELEROMETER: &str = "trusted/accelerometer/";
+/// `trusted/step_trainer/`
+pub const TRUSTED_STEP_TRAINER: &str = "trusted/step_trainer/";
+/// `curated/machine_learning/`
+pub const CURATED_MACHINE_LEARNING: &str = "curated/machine_learning/";
+/// `replay/`
+pub const REPLAY: &str = "replay/";
+
+/// Prefix of a stream's landing zone.
+pub fn landing(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Customer => "landing/customer/",
+        Stream::Accelerometer => "landing/accelerometer/",
+        Stream::StepTrainer => "landing/step_trainer/",
+    }
+}
+
+/// The part of a customer table below `zone`.
+pub fn customer_part(zone: &str, part: Part) -> ObjectKey {
+    ObjectKey::new(format!("{zone}part-{part}.parquet"))
+}
+
+/// Reads the key of a part of a customer table below `zone`.
+pub fn part_of_key(key: &ObjectKey, zone: &str) -> Option<Part> {
+    Part::parse(key.after(zone)?.strip_prefix("part-")?.strip_suffix(".parquet")?)
+}
+
+/// Where the fragments of a landing object are kept.
+pub fn quarantine(stream: Stream, landing: &ObjectKey) -> ObjectKey {
+    ObjectKey::new(format!("quarantine/{}/{landing}.jsonl", stream.name()))
+}
+
+/// What a landing object of a stream holds, and what was derived from it.
+pub fn manifest(stream: Stream, source: Source) -> ObjectKey {
+    ObjectKey::new(format!("{}{source}.json", manifests(stream)))
+}
+
+/// Prefix of the manifests of a stream.
+pub fn manifests(stream: Stream) -> String {
+    format!("state/{}/manifests/", stream.name())
+}
+
+/// Empty marker: the manifest of `source` names this key.
+pub fn waiting(stream: Stream, key: &KeyHash, source: Source) -> ObjectKey {
+    ObjectKey::new(format!("{}{source}", waiting_for(stream, key)))
+}
+
+/// Prefix of the markers of a key.
+pub fn waiting_for(stream: Stream, key: &KeyHash) -> String {
+    format!("state/{}/keys/{key}/", stream.name())
+}
+
+/// Empty marker: the manifest of `source` names more keys than have markers of their own.
+pub fn wide(stream: Stream, source: Source) -> ObjectKey {
+    ObjectKey::new(format!("{}{source}", wide_sources(stream)))
+}
+
+/// Prefix of the markers of wide manifests.
+pub fn wide_sources(stream: Stream) -> String {
+    format!("state/{}/wide/", stream.name())
+}
+
+/// Up to which revision of a register part a stream's trusted table was derived.
+pub fn applied(stream: Stream, part: Part) -> ObjectKey {
+    ObjectKey::new(format!("state/{}/applied/part-{part}.json", stream.name()))
+}
+
+/// The customer register: the newest record of each person. Personal data; its owner's alone.
+pub fn customer_register(part: Part) -> ObjectKey {
+    ObjectKey::new(format!("state/customer/register/part-{part}.json"))
+}
+
+/// The consents: of each person the hash, the date of the consent if there is one, the revision.
+pub fn consents(part: Part) -> ObjectKey {
+    ObjectKey::new(format!("{CONSENTS}part-{part}.json"))
+}
+
+/// Prefix of the consents.
+pub const CONSENTS: &str = "state/customer/consents/";
+
+/// The curated register: of each trusted person the hashes, the consent, and whether they moved.
+pub fn curated_register(part: Part) -> ObjectKey {
+    ObjectKey::new(format!("{CURATED_REGISTER}part-{part}.json"))
+}
+
+/// Prefix of the curated register.
+pub const CURATED_REGISTER: &str = "state/curated/register/";
+
+/// Empty marker: look at that landing object again, because of this revision of this part.
+pub fn replay(part: Part, revision: Revision, landing: &ObjectKey) -> ObjectKey {
+    ObjectKey::new(format!("{REPLAY}{part}.{revision}/{landing}"))
+}
+
+/// The landing object that a replay marker names.
+pub fn replayed(marker: &ObjectKey) -> Option<ObjectKey> {
+    let (_revision, landing) = marker.after(REPLAY)?.split_once('/')?;
+    landing.starts_with("landing/").then(|| ObjectKey::new(landing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_read_back_from_its_key() {
+        let slice = Slice {
+            date: ReadingDate::of(1_655_564_444_103).unwrap(),
+            first_ms: 1_655_561_935_465,
+            last_ms: 1_655_564_519_452,
+            source: Source::of(&ObjectKey::new("landing/accelerometer/a b+ü.json")),
+        };
+        let key = slice.key(TRUSTED_ACCELEROMETER);
+        assert!(key.as_str().starts_with(
+            "trusted/accelerometer/reading_date=2022-06-18/1655561935465-1655564519452-"
+        ));
+        assert_eq!(Slice::of_key(&key, TRUSTED_ACCELEROMETER), Some(slice));
+        assert_eq!(Slice::of_key(&key, TRUSTED_STEP_TRAINER), None);
+    }
+
+    #[test]
+    fn keys_that_are_not_ours_are_not_read() {
+        for stranger in [
+            "trusted/accelerometer/reading_date=2022-06-18/_SUCCESS",
+            "trusted/accelerometer/reading_date=2022-06-18/1-2-00.parquet",
+            "trusted/accelerometer/reading_date=2022-6-18/0000000000001-0000000000002-0011223344556677.parquet",
+        ] {
+            assert_eq!(Slice::of_key(&ObjectKey::new(stranger), TRUSTED_ACCELEROMETER), None);
+        }
+    }
+
+    #[test]
+    fn a_replay_marker_names_its_landing_object() {
+        let landing = ObjectKey::new("landing/step_trainer/2026/a.json");
+        let part = Part::parse("0f").unwrap();
+        let marker = replay(part, Revision(12), &landing);
+        assert_eq!(marker.as_str(), "replay/0f.000000000012/landing/step_trainer/2026/a.json");
+        assert_eq!(replayed(&marker), Some(landing));
+    }
+}

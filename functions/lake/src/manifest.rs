@@ -1,0 +1,202 @@
+//! Manifests: what a landing object of readings holds, and what was derived from it.
+//!
+//! A manifest is published *before* the register is read: so either the reader sees the new
+//! consent, or whoever applies the new consent sees the manifest. What may be affected only grows:
+//! a manifest keeps every key and every target it ever named.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source};
+use crate::lake::{Lake, Put, Versioned};
+use crate::landing::Landed;
+use crate::layout::{self, Slice, Span};
+use crate::store::list_all;
+use crate::tables::Stream;
+
+/// What a landing object holds, and everything it ever held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Grows with every change, so that a landing object which goes from A to B and back to A is
+    /// still told apart.
+    pub sequence: Revision,
+    /// The landing object.
+    pub landing: ObjectKey,
+    /// What it holds now.
+    pub content: Content,
+    /// Every key it ever named; with the time range of its readings if it holds any now.
+    pub keys: BTreeMap<KeyHash, Option<Span>>,
+    /// Every slice that was ever derived from it; whether it holds readings of it now.
+    pub slices: BTreeMap<Slice, bool>,
+    /// Whether it ever had fragments.
+    pub had_fragments: bool,
+}
+
+/// What a landing object holds as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Its version; `None` if it is gone.
+    pub version: Option<ETag>,
+    /// Its whole records.
+    pub rows: u64,
+    /// Its fragments, by reason.
+    pub fragments: BTreeMap<String, u64>,
+    /// Keys of its records that no column takes, with the number of records.
+    pub unknown_columns: BTreeMap<String, u64>,
+    /// Whether Athena's JSON SerDe reads it as it is.
+    pub newline_delimited: bool,
+}
+
+impl Content {
+    /// What was read.
+    pub fn of(landed: &Landed) -> Self {
+        let mut fragments = BTreeMap::new();
+        for fragment in &landed.fragments {
+            *fragments.entry(fragment.reason.code().to_owned()).or_default() += 1;
+        }
+        Self {
+            version: landed.version.clone(),
+            rows: landed.summary.rows,
+            fragments,
+            unknown_columns: landed.summary.unknown_columns.clone(),
+            newline_delimited: landed.summary.newline_delimited,
+        }
+    }
+}
+
+/// What was found in a landing object, for its manifest.
+pub struct Found {
+    /// As a whole.
+    pub content: Content,
+    /// The keys, with the time range of their readings.
+    pub keys: BTreeMap<KeyHash, Span>,
+    /// The slices.
+    pub slices: BTreeSet<Slice>,
+}
+
+impl Manifest {
+    /// The keys of the readings it holds now.
+    pub fn current_keys(&self) -> BTreeSet<KeyHash> {
+        let current = self.keys.iter().filter(|(_, span)| span.is_some());
+        current.map(|(key, _)| *key).collect()
+    }
+
+    fn merged(before: Option<&Self>, landing: &ObjectKey, found: &Found) -> Self {
+        let mut keys = before.map_or_else(BTreeMap::new, |before| before.keys.clone());
+        keys.values_mut().for_each(|span| *span = None);
+        keys.extend(found.keys.iter().map(|(key, span)| (*key, Some(*span))));
+        let mut slices = before.map_or_else(BTreeMap::new, |before| before.slices.clone());
+        slices.values_mut().for_each(|wanted| *wanted = false);
+        slices.extend(found.slices.iter().map(|slice| (*slice, true)));
+        let had_fragments = before.is_some_and(|before| before.had_fragments);
+        Self {
+            sequence: before.map_or(Revision(0), |before| before.sequence),
+            landing: landing.clone(),
+            content: found.content.clone(),
+            keys,
+            slices,
+            had_fragments: had_fragments || !found.content.fragments.is_empty(),
+        }
+    }
+}
+
+/// Reads the manifest of a source.
+pub async fn load(
+    lake: &Lake,
+    stream: Stream,
+    source: Source,
+) -> Result<Option<Versioned<Manifest>>, Error> {
+    lake.load(&layout::manifest(stream, source)).await
+}
+
+/// Publishes what was found in a landing object; `None` if somebody else published meanwhile.
+///
+/// The markers by which its keys are found come first: a marker without a manifest only costs a
+/// look, a manifest without its markers would never be found.
+pub async fn publish(
+    lake: &Lake,
+    stream: Stream,
+    landing: &ObjectKey,
+    found: &Found,
+) -> Result<Option<Manifest>, Error> {
+    let source = Source::of(landing);
+    let before = load(lake, stream, source).await?;
+    let known = before.as_ref().map(|before| before.value.as_ref());
+    let mut manifest = Manifest::merged(known, landing, found);
+    if known == Some(&manifest) || (known.is_none() && found.content.version.is_none()) {
+        return Ok(Some(manifest));
+    }
+    mark_keys(lake, stream, source, known, &manifest).await?;
+    manifest.sequence = manifest.sequence.next();
+    let etag = before.as_ref().map(|before| &before.etag);
+    match lake.save(&layout::manifest(stream, source), &manifest, etag).await? {
+        Put::Done(_) => Ok(Some(manifest)),
+        Put::Moved => Ok(None),
+    }
+}
+
+async fn mark_keys(
+    lake: &Lake,
+    stream: Stream,
+    source: Source,
+    before: Option<&Manifest>,
+    manifest: &Manifest,
+) -> Result<(), Error> {
+    let is_wide = |manifest: &Manifest| manifest.keys.len() >= lake.bounds.wide_keys_min;
+    if before.is_some_and(is_wide) {
+        return Ok(());
+    }
+    if is_wide(manifest) {
+        return lake.mark(&layout::wide(stream, source)).await;
+    }
+    let named = |key: &KeyHash| before.is_some_and(|before| before.keys.contains_key(key));
+    let new = manifest.keys.keys().filter(|key| !named(key));
+    let markers: Vec<ObjectKey> = new.map(|key| layout::waiting(stream, key, source)).collect();
+    stream::iter(markers)
+        .map(Ok)
+        .try_for_each_concurrent(lake.bounds.concurrency, |marker| async move {
+            lake.mark(&marker).await
+        })
+        .await
+}
+
+/// The manifests that name any of `keys`, found through the layout: by a listing for each key, and
+/// by a look into those that name very many.
+pub async fn naming(
+    lake: &Lake,
+    stream: Stream,
+    keys: &BTreeSet<KeyHash>,
+) -> Result<BTreeMap<Source, Versioned<Manifest>>, Error> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut prefixes: Vec<String> =
+        keys.iter().map(|key| layout::waiting_for(stream, key)).collect();
+    prefixes.push(layout::wide_sources(stream));
+    let sources: BTreeSet<Source> = stream::iter(prefixes)
+        .map(|prefix| async move {
+            let markers = list_all(lake.store.as_ref(), &prefix).await?;
+            let source = |marker: &ObjectKey| marker.after(&prefix).and_then(Source::parse);
+            Ok::<_, Error>(markers.iter().filter_map(|marker| source(&marker.key)).collect())
+        })
+        .buffered(lake.bounds.concurrency)
+        .try_fold(BTreeSet::new(), |mut all, some: BTreeSet<Source>| async move {
+            all.extend(some);
+            Ok(all)
+        })
+        .await?;
+    stream::iter(sources)
+        .map(|source| async move { Ok((source, load(lake, stream, source).await?)) })
+        .buffered(lake.bounds.concurrency)
+        .try_filter_map(|(source, manifest)| async move {
+            let names = |found: &Versioned<Manifest>| {
+                keys.iter().any(|key| found.value.keys.contains_key(key))
+            };
+            Ok(manifest.filter(names).map(|manifest| (source, manifest)))
+        })
+        .try_collect()
+        .await
+}

@@ -1,0 +1,213 @@
+//! Derived objects: Parquet, with a footer that says what they were derived from.
+//!
+//! S3's ETag is a hash of the content, so a target that went from A to B and back to A would look
+//! as if it had never moved. The footer carries revisions that only grow, so that it never does.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::{Schema, SchemaRef};
+use arrow_select::concat::concat_batches;
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::key::{ETag, ObjectKey};
+use crate::lake::Lake;
+use crate::store::ByteRange;
+
+const FOOTER: &str = "stedi.footer";
+/// Enough for the metadata of an object of a few row groups.
+const FOOTER_BYTES: u64 = 16 << 10;
+const ZSTD_LEVEL: i32 = 3;
+
+/// What a derived object was derived from. Equal versions, equal rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The table, and the policies its rule depends on.
+    pub rule: String,
+    /// Version of the object or register part it follows from.
+    pub source: String,
+    /// Digest of the versions of whatever else its rows depend on.
+    pub digest: String,
+}
+
+/// How the records that fall into an object were decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Records that were looked at.
+    pub records: u64,
+    /// Those that became rows.
+    pub admitted: u64,
+    /// Those of people who do not consent, or whom nobody knows.
+    pub held_no_consent: u64,
+    /// Those from before the consent.
+    pub held_before_consent: u64,
+}
+
+impl std::ops::AddAssign for Ledger {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.admitted += other.admitted;
+        self.held_no_consent += other.held_no_consent;
+        self.held_before_consent += other.held_before_consent;
+    }
+}
+
+/// What a derived object says of itself, beside its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footer {
+    /// What it was derived from.
+    pub version: Version,
+    /// How its records were decided on.
+    pub ledger: Ledger,
+    /// Whether it ever had rows: only then may its partition have to go when it has none.
+    pub had_rows: bool,
+}
+
+/// A derived object as it was seen.
+#[derive(Clone, Debug)]
+pub struct Noted {
+    /// Its version in the store.
+    pub etag: ETag,
+    /// Its size, bytes.
+    pub size_bytes: u64,
+    /// What it says of itself.
+    pub footer: Footer,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// Whether an object has rows, or had any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupancy {
+    /// It has rows.
+    Some,
+    /// It has none, but had some: its partition may have to go.
+    NoneNow,
+    /// It never had any.
+    NeverAny,
+}
+
+impl Occupancy {
+    /// Of an object with so many rows, that had or never had any before.
+    pub fn new(rows: usize, had_rows: bool) -> Self {
+        match (rows, had_rows) {
+            (1.., _) => Self::Some,
+            (0, true) => Self::NoneNow,
+            (0, false) => Self::NeverAny,
+        }
+    }
+}
+
+impl Noted {
+    /// Whether it has rows, or had any.
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy::new(usize::try_from(self.rows).unwrap_or(usize::MAX), self.footer.had_rows)
+    }
+}
+
+/// Rows of a table that were read back.
+pub struct Rows {
+    /// What the object says of itself.
+    pub footer: Footer,
+    /// Its rows, in one batch.
+    pub batch: RecordBatch,
+}
+
+/// Encodes rows, in the order given, with the footer.
+pub fn encode(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    footer: &Footer,
+    row_group_rows: usize,
+) -> Result<Bytes, Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Encode {
+        what: footer.version.rule.clone(),
+        source,
+    };
+    let footer_json = serde_json::to_string(footer).map_err(|error| failed(error.into()))?;
+    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| failed(error.into()))?;
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(row_group_rows))
+        .set_key_value_metadata(Some(vec![KeyValue::new(FOOTER.to_owned(), footer_json)]))
+        .set_created_by(concat!("stedi lake ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build();
+    let mut bytes = Vec::new();
+    let write = || -> Result<(), ParquetError> {
+        let mut writer = ArrowWriter::try_new(&mut bytes, Arc::clone(schema), Some(properties))?;
+        for batch in batches {
+            writer.write(batch)?;
+        }
+        writer.close()?;
+        Ok(())
+    };
+    write().map_err(|error| failed(error.into()))?;
+    Ok(bytes.into())
+}
+
+/// Decodes an object that [`encode`] made.
+pub fn decode(key: &ObjectKey, bytes: Bytes) -> Result<Rows, Error> {
+    let read = || -> Result<Rows, ParquetError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+        let footer = footer(builder.metadata())?;
+        let schema = Arc::new(Schema::new(builder.schema().fields().clone()));
+        let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let reader = builder.with_batch_size(rows.max(1)).build()?;
+        let batches = reader.collect::<Result<Vec<_>, _>>()?;
+        let batches: Vec<_> = batches
+            .into_iter()
+            .map(|batch| batch.with_schema(Arc::clone(&schema)))
+            .collect::<Result<_, _>>()?;
+        Ok(Rows { footer, batch: concat_batches(&schema, &batches)? })
+    };
+    read().map_err(|error| unreadable(key, &error))
+}
+
+/// Looks at a derived object without reading its rows; `None` if there is none.
+pub async fn note(lake: &Lake, key: &ObjectKey) -> Result<Option<Noted>, Error> {
+    let mut wanted = FOOTER_BYTES;
+    loop {
+        let Some(object) = lake.store.get(key, ByteRange::Suffix(wanted)).await? else {
+            return Ok(None);
+        };
+        let size = object.meta.size_bytes;
+        let mut reader = ParquetMetaDataReader::new();
+        match reader.try_parse_sized(&object.bytes, size) {
+            Ok(()) => {}
+            Err(ParquetError::NeedMoreData(needed))
+                if (needed as u64) > wanted && wanted < size =>
+            {
+                wanted = needed as u64;
+                continue;
+            }
+            Err(error) => return Err(unreadable(key, &error)),
+        }
+        let metadata = reader.finish().map_err(|error| unreadable(key, &error))?;
+        return Ok(Some(Noted {
+            etag: object.meta.etag,
+            size_bytes: size,
+            footer: footer(&metadata).map_err(|error| unreadable(key, &error))?,
+            rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
+        }));
+    }
+}
+
+fn footer(metadata: &ParquetMetaData) -> Result<Footer, ParquetError> {
+    let missing = || ParquetError::General(format!("its footer has no {FOOTER}"));
+    let pairs = metadata.file_metadata().key_value_metadata().ok_or_else(missing)?;
+    let pair = pairs.iter().find(|pair| pair.key == FOOTER).ok_or_else(missing)?;
+    let json = pair.value.as_deref().ok_or_else(missing)?;
+    serde_json::from_str(json).map_err(|error| ParquetError::External(error.into()))
+}
+
+fn unreadable(key: &ObjectKey, error: &ParquetError) -> Error {
+    Error::Unreadable { key: key.clone(), reason: error.to_string() }
+}

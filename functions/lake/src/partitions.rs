@@ -1,0 +1,87 @@
+//! Partitions in the catalog: those with rows, and no others.
+//!
+//! Any of several invocations may add or remove a partition at the same time, and any may be lost
+//! in the middle. So each compares what is with what should be, mends it, and compares again until
+//! nothing is to be mended; and a delivery again does all of that again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Error;
+use crate::key::ObjectKey;
+use crate::lake::Lake;
+use crate::layout::ReadingDate;
+use crate::object::{self, Noted, Occupancy};
+use crate::store::list_all;
+use crate::tables::{READING_DATE, Table};
+
+/// Settles the partition of an object that was just derived, or found to be right, as `seen`.
+pub async fn settle(
+    lake: &Lake,
+    table: &'static Table,
+    date: ReadingDate,
+    target: &ObjectKey,
+    seen: Occupancy,
+) -> Result<(), Error> {
+    let mut seen = seen;
+    for _ in 0..lake.bounds.attempts_max {
+        if seen == Occupancy::NeverAny {
+            return Ok(());
+        }
+        let wanted = seen == Occupancy::Some || has_rows(lake, table, date).await?;
+        let registered = lake.catalog.has_partition(table.name, date).await?;
+        match (wanted, registered) {
+            (true, false) => lake.catalog.create_partition(table.name, date).await?,
+            (false, true) => lake.catalog.delete_partition(table.name, date).await?,
+            (true, true) | (false, false) => return Ok(()),
+        }
+        let noted = object::note(lake, target).await?;
+        seen = noted.map_or(Occupancy::NoneNow, |noted| noted.occupancy());
+    }
+    Err(Error::Contended {
+        what: format!("settle partition {date} of {}", table.name),
+        moved: "the rows of its objects".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}
+
+async fn has_rows(lake: &Lake, table: &Table, date: ReadingDate) -> Result<bool, Error> {
+    let prefix = format!("{}{READING_DATE}={date}/", table.location);
+    for object in list_all(lake.store.as_ref(), &prefix).await? {
+        let noted: Option<Noted> = object::note(lake, &object.key).await?;
+        if noted.is_some_and(|noted| noted.rows > 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The days of a table as its objects have them, to be compared with the catalog.
+#[derive(Debug, Default)]
+pub struct Occupied(BTreeMap<ReadingDate, (Occupancy, ObjectKey)>);
+
+impl Occupied {
+    /// Adds an object, with the key that leads to it.
+    pub fn add(&mut self, date: ReadingDate, occupancy: Occupancy, key: &ObjectKey) {
+        let known = self.0.get(&date).map(|(known, _)| *known);
+        let tells_more = match occupancy {
+            Occupancy::Some => known != Some(Occupancy::Some),
+            Occupancy::NoneNow => known.is_none(),
+            Occupancy::NeverAny => false,
+        };
+        if tells_more {
+            self.0.insert(date, (occupancy, key.clone()));
+        }
+    }
+
+    /// The keys of days that the catalog has otherwise.
+    pub async fn unsettled(self, lake: &Lake, table: &Table) -> Result<Vec<ObjectKey>, Error> {
+        let registered: BTreeSet<ReadingDate> =
+            lake.catalog.partitions(table.name).await?.into_iter().collect();
+        let differs = |date: &ReadingDate, occupancy: Occupancy| {
+            registered.contains(date) != (occupancy == Occupancy::Some)
+        };
+        let days = self.0.into_iter();
+        let unsettled = days.filter(|(date, (occupancy, _))| differs(date, *occupancy));
+        Ok(unsettled.map(|(_, (_, key))| key).collect())
+    }
+}

@@ -1,0 +1,66 @@
+//! The quarantine: what could not be read of a landing object, with its place and the reason.
+//!
+//! It is derived, as everything past landing is: replaced with its landing object, gone with it.
+//! It holds personal data as delivered, so that few may read it.
+
+use crate::error::Error;
+use crate::key::ObjectKey;
+use crate::lake::{Lake, Put};
+use crate::landing::Landed;
+use crate::layout;
+use crate::reader::Fragment;
+use crate::store::{ByteRange, Precondition};
+use crate::tables::Stream;
+
+/// Makes the quarantine of a landing object equal to what was found in it. `Moved` means that
+/// somebody else did something to it meanwhile: read the landing object again.
+pub async fn derive(
+    lake: &Lake,
+    stream: Stream,
+    landing: &ObjectKey,
+    landed: &Landed,
+) -> Result<Put, Error> {
+    let key = layout::quarantine(stream, landing);
+    let found = lake.store.get(&key, ByteRange::All).await?;
+    let (etag, bytes) = match found {
+        Some(object) => (Some(object.meta.etag), object.bytes),
+        None => (None, bytes::Bytes::new()),
+    };
+    let mut wanted = Vec::new();
+    for fragment in &landed.fragments {
+        serde_json::to_writer(&mut wanted, &Line::from(fragment))
+            .map_err(|source| Error::Encode { what: key.to_string(), source: source.into() })?;
+        wanted.push(b'\n');
+    }
+    let put = if wanted == bytes.as_ref() {
+        return Ok(Put::Done(etag.unwrap_or_else(|| crate::key::ETag::new(""))));
+    } else if wanted.is_empty() {
+        lake.store.delete(&key).await?;
+        Put::Done(crate::key::ETag::new(""))
+    } else {
+        lake.put(&key, wanted.into(), Precondition::unchanged(etag.as_ref())).await?
+    };
+    let current = lake.store.head(landing).await?.map(|meta| meta.etag);
+    Ok(if current == landed.version { put } else { Put::Moved })
+}
+
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    reason: &'static str,
+    message: &'a str,
+    offset_bytes: u64,
+    length_bytes: u64,
+    raw: std::borrow::Cow<'a, str>,
+}
+
+impl<'a> From<&'a Fragment> for Line<'a> {
+    fn from(fragment: &'a Fragment) -> Self {
+        Self {
+            reason: fragment.reason.code(),
+            message: &fragment.message,
+            offset_bytes: fragment.offset_bytes,
+            length_bytes: fragment.length_bytes,
+            raw: String::from_utf8_lossy(&fragment.raw),
+        }
+    }
+}

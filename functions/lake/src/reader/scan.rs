@@ -1,0 +1,449 @@
+//! The grammar of one record: strict JSON (RFC 8259), read once, values noted by place.
+//!
+//! Nothing is built or copied here. A scan of a view that ends too early says so, and is done again
+//! when more bytes are there; whatever it says else depends on the bytes up to that place only.
+//! `NaN` and `Infinity`, which some writers put where a number belongs, do not break a record's
+//! boundaries: they are noted, and the record is quarantined for them.
+
+use super::fragment::Reason;
+use super::names::Names;
+
+/// Columns a table may have.
+pub(super) const COLUMNS_MAX: usize = 10;
+
+/// What stands at a value's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Absent,
+    Null,
+    /// Between the quotes, no escapes.
+    Text,
+    /// Between the quotes, with escapes.
+    EscapedText,
+    /// Digits with or without a sign.
+    Integer,
+    /// A number with a fraction or an exponent.
+    Number,
+    NotFinite,
+    Bool,
+    Array,
+    Object,
+}
+
+/// A value: its kind, and its place in the view.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+/// What a scan noted of one record.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub(super) columns: [Token; COLUMNS_MAX],
+    /// Further values of columns that already have one.
+    pub(super) repeated: Vec<(usize, Token)>,
+    /// Keys that no column takes: between the quotes.
+    pub(super) unknown: Vec<(usize, usize)>,
+    /// Whether any column of the stream was named.
+    pub(super) known: bool,
+    /// Whether the column that says whose record it is was named.
+    pub(super) keyed: bool,
+    /// Whether a value is or holds an object.
+    pub(super) nested_objects: bool,
+    /// Whether white space within the record holds a line feed.
+    pub(super) line_feeds: bool,
+    /// Whether any text holds bytes above 0x7F.
+    pub(super) beyond_ascii: bool,
+    /// The first thing that is no JSON, or no text, though the boundaries of the record are clear.
+    pub(super) flaw: Option<(Reason, usize)>,
+    closers: Vec<u8>,
+}
+
+impl Record {
+    fn clear(&mut self) {
+        self.columns = [Token::default(); COLUMNS_MAX];
+        self.repeated.clear();
+        self.unknown.clear();
+        self.known = false;
+        self.keyed = false;
+        self.nested_objects = false;
+        self.line_feeds = false;
+        self.beyond_ascii = false;
+        self.flaw = None;
+        self.closers.clear();
+    }
+
+    /// Whether a value stands where a whole record may have been swallowed: no column takes an
+    /// object or an array, and a record names at least one column.
+    pub(super) fn may_swallow(&self) -> bool {
+        self.nested_objects
+            && (!self.known
+                || self.columns.iter().any(|c| matches!(c.kind, Kind::Object | Kind::Array))
+                || self.repeated.iter().any(|(_, c)| matches!(c.kind, Kind::Object | Kind::Array)))
+    }
+
+    fn note(&mut self, reason: Reason, at: usize) {
+        if self.flaw.is_none() {
+            self.flaw = Some((reason, at));
+        }
+    }
+}
+
+/// What a scan found at the start of the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// One object, of this many bytes.
+    Whole(usize),
+    /// The beginning of an object.
+    Incomplete,
+    /// No object: the place of the first byte that cannot be, why, and what should be there.
+    Broken(usize, Reason, &'static str),
+}
+
+type Found<T> = Result<T, Scan>;
+
+/// Scans the object that starts at the first byte of `view`, a `{`.
+pub(super) fn object(
+    view: &[u8],
+    names: &mut Names,
+    nesting_max: usize,
+    record: &mut Record,
+) -> Scan {
+    record.clear();
+    match (Scanner { view, nesting_max, record }).object(names) {
+        Ok(end) => Scan::Whole(end),
+        Err(stop) => stop,
+    }
+}
+
+struct Scanner<'a> {
+    view: &'a [u8],
+    nesting_max: usize,
+    record: &'a mut Record,
+}
+
+fn broken<T>(at: usize, expected: &'static str) -> Found<T> {
+    Err(Scan::Broken(at, Reason::Malformed, expected))
+}
+
+impl Scanner<'_> {
+    fn object(&mut self, names: &mut Names) -> Found<usize> {
+        if self.nesting_max == 0 {
+            return Err(Scan::Broken(0, Reason::NestedTooDeep, "no record at all"));
+        }
+        let mut i = self.space(1)?;
+        if self.view[i] == b'}' {
+            return Ok(i + 1);
+        }
+        let mut previous = Names::START;
+        loop {
+            let column;
+            if let Some((guessed, length)) = names.guess(&self.view[i..], previous) {
+                column = Some(guessed);
+                i += length;
+            } else {
+                let (start, end, after) = self.key(i)?;
+                let escaped = self.view[start..end].contains(&b'\\');
+                column = names.find(&self.view[start..end], escaped);
+                match column {
+                    Some(found) => names.learn(previous, found, &self.view[i..after]),
+                    None => self.record.unknown.push((start, end)),
+                }
+                i = after;
+            }
+            i = self.space(i)?;
+            match column {
+                Some(column) => {
+                    previous = column;
+                    self.record.known = true;
+                    self.record.keyed |= column == names.key();
+                    let token = self.value(i)?;
+                    i = token.end
+                        + usize::from(matches!(token.kind, Kind::Text | Kind::EscapedText));
+                    let slot = &mut self.record.columns[column];
+                    if slot.kind == Kind::Absent {
+                        *slot = token;
+                    } else {
+                        self.record.repeated.push((column, token));
+                    }
+                }
+                None => {
+                    let token = self.value(i)?;
+                    if token.kind == Kind::NotFinite {
+                        self.record.note(Reason::NotFinite, token.start);
+                    }
+                    i = token.end
+                        + usize::from(matches!(token.kind, Kind::Text | Kind::EscapedText));
+                }
+            }
+            i = self.space(i)?;
+            match self.view[i] {
+                b',' => i = self.space(i + 1)?,
+                b'}' => return Ok(i + 1),
+                _ => return broken(i, "a comma or a closing brace"),
+            }
+        }
+    }
+
+    /// The first place from `i` that is no white space.
+    #[inline]
+    fn space(&mut self, mut i: usize) -> Found<usize> {
+        loop {
+            match self.view.get(i) {
+                Some(b' ' | b'\t' | b'\r') => i += 1,
+                Some(b'\n') => {
+                    self.record.line_feeds = true;
+                    i += 1;
+                }
+                Some(_) => return Ok(i),
+                None => return Err(Scan::Incomplete),
+            }
+        }
+    }
+
+    /// A key and its colon: between the quotes, and the place after the colon.
+    fn key(&mut self, i: usize) -> Found<(usize, usize, usize)> {
+        if self.view[i] != b'"' {
+            return broken(i, "a key in double quotes");
+        }
+        let (end, _) = self.text(i + 1)?;
+        let colon = self.space(end + 1)?;
+        if self.view[colon] != b':' {
+            return broken(colon, "a colon");
+        }
+        Ok((i + 1, end, colon + 1))
+    }
+
+    /// A value. Of a text, the place between the quotes.
+    #[inline]
+    fn value(&mut self, i: usize) -> Found<Token> {
+        let (kind, start, end) = match self.view[i] {
+            b'"' => {
+                let (end, escaped) = self.text(i + 1)?;
+                (if escaped { Kind::EscapedText } else { Kind::Text }, i + 1, end)
+            }
+            b'-' | b'0'..=b'9' => {
+                let (end, kind) = self.number(i)?;
+                (kind, i, end)
+            }
+            b'{' => (Kind::Object, i, self.nested(i)?),
+            b'[' => (Kind::Array, i, self.nested(i)?),
+            b'n' => (Kind::Null, i, self.word(i, b"null")?),
+            b't' => (Kind::Bool, i, self.word(i, b"true")?),
+            b'f' => (Kind::Bool, i, self.word(i, b"false")?),
+            b'N' => (Kind::NotFinite, i, self.word(i, b"NaN")?),
+            b'I' => (Kind::NotFinite, i, self.word(i, b"Infinity")?),
+            _ => return broken(i, "a value"),
+        };
+        Ok(Token { kind, start, end })
+    }
+
+    fn word(&self, i: usize, word: &'static [u8]) -> Found<usize> {
+        for (k, &expected) in word.iter().enumerate() {
+            match self.view.get(i + k) {
+                Some(&b) if b == expected => {}
+                Some(_) => return broken(i + k, "a value"),
+                None => return Err(Scan::Incomplete),
+            }
+        }
+        Ok(i + word.len())
+    }
+
+    /// The place from `i` that is no digit; at least one digit.
+    #[inline]
+    fn digits(&self, i: usize) -> Found<usize> {
+        let rest = self.view.get(i..).unwrap_or_default();
+        match rest.iter().position(|b| !b.is_ascii_digit()) {
+            None => Err(Scan::Incomplete),
+            Some(0) => broken(i, "a digit"),
+            Some(length) => Ok(i + length),
+        }
+    }
+
+    #[inline]
+    fn number(&self, start: usize) -> Found<(usize, Kind)> {
+        let first = start + usize::from(self.view[start] == b'-');
+        if first > start && self.view.get(first) == Some(&b'I') {
+            return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
+        }
+        let mut i = self.digits(first)?;
+        if i > first + 1 && self.view[first] == b'0' {
+            return broken(first + 1, "no leading zero");
+        }
+        let mut kind = Kind::Integer;
+        if self.view[i] == b'.' {
+            kind = Kind::Number;
+            i = self.digits(i + 1)?;
+        }
+        if self.view[i] | 0x20 == b'e' {
+            kind = Kind::Number;
+            let sign = matches!(self.view.get(i + 1), Some(b'+' | b'-'));
+            i = self.digits(i + 1 + usize::from(sign))?;
+        }
+        Ok((i, kind))
+    }
+
+    /// The closing quote of the text that starts at `i`, and whether it holds escapes.
+    ///
+    /// Eight bytes at a time: the lowest bit set in `stop` is exact, those above it need not be.
+    #[inline]
+    fn text(&mut self, mut i: usize) -> Found<(usize, bool)> {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        let equal = |word: u64, byte: u8| {
+            let x = word ^ (ONES * u64::from(byte));
+            x.wrapping_sub(ONES) & !x & HIGH
+        };
+        let mut escaped = false;
+        let mut beyond_ascii = 0;
+        loop {
+            let stop = loop {
+                let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk())
+                else {
+                    break None;
+                };
+                let word = u64::from_le_bytes(*word);
+                let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+                let stop = equal(word, b'"') | equal(word, b'\\') | control;
+                if stop != 0 {
+                    let length = stop.trailing_zeros() / 8;
+                    beyond_ascii |= word & !(u64::MAX << (8 * length));
+                    break Some(i + length as usize);
+                }
+                beyond_ascii |= word;
+                i += 8;
+            };
+            let at = match stop {
+                Some(at) => at,
+                None => loop {
+                    match self.view.get(i) {
+                        None => return Err(Scan::Incomplete),
+                        Some(b'"' | b'\\' | 0..0x20) => break i,
+                        Some(&b) => beyond_ascii |= u64::from(b),
+                    }
+                    i += 1;
+                },
+            };
+            match self.view[at] {
+                b'"' => {
+                    self.record.beyond_ascii |= beyond_ascii & HIGH != 0;
+                    return Ok((at, escaped));
+                }
+                b'\\' => {
+                    escaped = true;
+                    i = self.escape(at)?;
+                }
+                0 => return Err(Scan::Broken(at, Reason::Nul, "no NUL")),
+                _ => return broken(at, "no control character within a text"),
+            }
+        }
+    }
+
+    /// The place after the escape that starts at `i`.
+    fn escape(&mut self, i: usize) -> Found<usize> {
+        match self.view.get(i + 1) {
+            None => Err(Scan::Incomplete),
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(i + 2),
+            Some(b'u') => match self.hex(i + 2)? {
+                0 => {
+                    self.record.note(Reason::Nul, i);
+                    Ok(i + 6)
+                }
+                0xD800..=0xDBFF => self.low_surrogate(i),
+                0xDC00..=0xDFFF => {
+                    self.record.note(Reason::LoneSurrogate, i);
+                    Ok(i + 6)
+                }
+                _ => Ok(i + 6),
+            },
+            Some(_) => broken(i + 1, "an escape"),
+        }
+    }
+
+    /// The place after the pair whose first half starts at `i`, or after that half if it is alone.
+    fn low_surrogate(&mut self, i: usize) -> Found<usize> {
+        for (k, expected) in [(6, b'\\'), (7, b'u')] {
+            match self.view.get(i + k) {
+                None => return Err(Scan::Incomplete),
+                Some(&b) if b == expected => {}
+                Some(_) => {
+                    self.record.note(Reason::LoneSurrogate, i);
+                    return Ok(i + 6);
+                }
+            }
+        }
+        if matches!(self.hex(i + 8)?, 0xDC00..=0xDFFF) {
+            return Ok(i + 12);
+        }
+        self.record.note(Reason::LoneSurrogate, i);
+        Ok(i + 6)
+    }
+
+    fn hex(&self, i: usize) -> Found<u32> {
+        let mut code = 0;
+        for k in i..i + 4 {
+            let byte = *self.view.get(k).ok_or(Scan::Incomplete)?;
+            match char::from(byte).to_digit(16) {
+                Some(digit) => code = code * 16 + digit,
+                None => return broken(k, "four hexadecimal digits"),
+            }
+        }
+        Ok(code)
+    }
+
+    /// The place after the object or array that starts at `i`.
+    fn nested(&mut self, mut i: usize) -> Found<usize> {
+        self.record.closers.clear();
+        loop {
+            let opened = self.view[i];
+            if matches!(opened, b'{' | b'[') {
+                // The record itself is the first level.
+                if self.record.closers.len() + 2 > self.nesting_max {
+                    return Err(Scan::Broken(i, Reason::NestedTooDeep, "less nesting"));
+                }
+                self.record.nested_objects |= opened == b'{';
+                // `{` and `[` are two below their closing counterparts.
+                let closer = opened + 2;
+                i = self.space(i + 1)?;
+                if self.view[i] != closer {
+                    self.record.closers.push(closer);
+                    i = if closer == b'}' { self.nested_key(i)? } else { i };
+                    continue;
+                }
+                i += 1;
+            } else {
+                let token = self.value(i)?;
+                if token.kind == Kind::NotFinite {
+                    self.record.note(Reason::NotFinite, token.start);
+                }
+                i = token.end + usize::from(opened == b'"');
+            }
+            loop {
+                let Some(&closer) = self.record.closers.last() else {
+                    return Ok(i);
+                };
+                i = self.space(i)?;
+                match self.view[i] {
+                    b',' => {
+                        i = self.space(i + 1)?;
+                        i = if closer == b'}' { self.nested_key(i)? } else { i };
+                        break;
+                    }
+                    b if b == closer => {
+                        self.record.closers.pop();
+                        i += 1;
+                    }
+                    _ => return broken(i, "a comma or a closing bracket"),
+                }
+            }
+        }
+    }
+
+    fn nested_key(&mut self, i: usize) -> Found<usize> {
+        let (_, _, after) = self.key(i)?;
+        self.space(after)
+    }
+}

@@ -1,0 +1,189 @@
+//! Readings from landing to trusted: what accelerometer and step trainer have in common.
+//!
+//! For each landing object: read it, publish its manifest, look up whom the register covers, and
+//! write one object a day with the rows admitted. The rule itself, whom it covers and from when,
+//! is the function's.
+
+mod derive;
+mod sorted;
+mod unfinished;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::sorted::sorted_by;
+use crate::error::Error;
+use crate::function::{Function, Plan};
+use crate::key::{KeyHash, LakeKey, ObjectKey, Part, Revision};
+use crate::lake::{Lake, Put};
+use crate::layout;
+use crate::manifest;
+use crate::report::Report;
+use crate::tables::{Stream, Table};
+
+/// What a function says of the readings it admits.
+pub trait Rule: Send + Sync {
+    /// Name of the function.
+    const NAME: &'static str;
+    /// The feed it reads.
+    const STREAM: Stream;
+    /// The table it writes.
+    const TABLE: &'static Table;
+    /// Column that says whose reading it is.
+    const KEY_COLUMN: &'static str;
+    /// Column that says when it was recorded, epoch milliseconds.
+    const TIME_COLUMN: &'static str;
+    /// Zone of the customer table whose parts announce changes of the register.
+    const REGISTER_ZONE: &'static str;
+
+    /// Hash of a key, as the register has it.
+    fn hash(key: &LakeKey, text: &str) -> KeyHash;
+
+    /// What the rule's outcome depends on beside the data, for the version of what it writes.
+    fn policies(lake: &Lake) -> String;
+
+    /// Whom the register covers now, and from when; of `keys` at least.
+    fn coverage(
+        lake: &Lake,
+        keys: &BTreeSet<KeyHash>,
+    ) -> impl Future<Output = Result<Coverage, Error>> + Send;
+
+    /// The keys that changed in a part of the register above a revision, and the part's revision.
+    fn changed(
+        lake: &Lake,
+        part: Part,
+        above: Revision,
+    ) -> impl Future<Output = Result<(Revision, BTreeSet<KeyHash>), Error>> + Send;
+}
+
+/// Whose readings are admitted, and from when.
+pub type Coverage = BTreeMap<KeyHash, Cover>;
+
+/// What the register says of a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cover {
+    /// Readings recorded at or after this time are admitted, epoch milliseconds; `None`: none are.
+    pub from_ms: Option<i64>,
+    /// The register's rows that say so, with their revisions; empty where it knows nothing.
+    pub evidence: Vec<(KeyHash, Revision)>,
+}
+
+/// Up to which revision of a register part everything is derived, or has a replay marker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Of the register part.
+    pub revision: Revision,
+}
+
+/// What to record after the work.
+#[derive(Clone, Debug)]
+pub enum Settle {
+    /// The part of the register was applied up to this revision.
+    Applied(Part, Revision),
+    /// The marker's landing object was looked at.
+    Replayed(ObjectKey),
+}
+
+/// A function that admits readings by a rule.
+pub struct Readings<R>(pub R);
+
+impl<R: Rule> Function for Readings<R> {
+    type Unit = ObjectKey;
+    type Detail = ();
+    type Settle = Settle;
+
+    fn name(&self) -> &'static str {
+        R::NAME
+    }
+
+    async fn plan(
+        &self,
+        lake: &Lake,
+        key: &ObjectKey,
+    ) -> Result<Plan<ObjectKey, (), Settle>, Error> {
+        if key.after(layout::landing(R::STREAM)).is_some() {
+            return Ok(Plan::unit(key.clone()));
+        }
+        if let Some(landing) = layout::replayed(key) {
+            if landing.after(layout::landing(R::STREAM)).is_none() {
+                return Ok(Plan::nothing());
+            }
+            let settle = Some(Settle::Replayed(key.clone()));
+            return Ok(Plan { settle, ..Plan::unit(landing) });
+        }
+        match layout::part_of_key(key, R::REGISTER_ZONE) {
+            Some(part) => catch_up::<R>(lake, part).await,
+            None => Ok(Plan::nothing()),
+        }
+    }
+
+    async fn work(&self, lake: &Lake, landing: &ObjectKey, _: Vec<()>) -> Result<Report, Error> {
+        lake.register(R::TABLE).await?;
+        lake.register(landing_table(R::STREAM)).await?;
+        derive::derive::<R>(lake, landing).await
+    }
+
+    async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+        unfinished::find::<R>(lake).await
+    }
+
+    async fn settle(&self, lake: &Lake, settle: Settle) -> Result<(), Error> {
+        match settle {
+            Settle::Applied(part, revision) => apply::<R>(lake, part, revision).await,
+            Settle::Replayed(marker) => Ok(lake.store.delete(&marker).await?),
+        }
+    }
+}
+
+/// The table over a stream's landing zone.
+pub fn landing_table(stream: Stream) -> &'static Table {
+    match stream {
+        Stream::Customer => &crate::tables::CUSTOMER_LANDING,
+        Stream::Accelerometer => &crate::tables::ACCELEROMETER_LANDING,
+        Stream::StepTrainer => &crate::tables::STEP_TRAINER_LANDING,
+    }
+}
+
+/// A part of the register changed: finds the landing objects with the keys that did. Few are
+/// derived at once; for many, markers fan the work out.
+async fn catch_up<R: Rule>(lake: &Lake, part: Part) -> Result<Plan<ObjectKey, (), Settle>, Error> {
+    let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
+    let above = applied.map_or(Revision(0), |applied| applied.value.revision);
+    let (revision, keys) = R::changed(lake, part, above).await?;
+    let manifests = manifest::naming(lake, R::STREAM, &keys).await?;
+    let mut plan = Plan::nothing();
+    if revision > above {
+        plan.settle = Some(Settle::Applied(part, revision));
+    }
+    let landings = manifests.values().map(|manifest| &manifest.value.landing);
+    if manifests.len() <= lake.bounds.inline_max {
+        plan.units = landings.map(|landing| (landing.clone(), Vec::new())).collect();
+        return Ok(plan);
+    }
+    for landing in landings {
+        lake.mark(&layout::replay(part, revision, landing)).await?;
+        plan.report.replays += 1;
+    }
+    Ok(plan)
+}
+
+async fn apply<R: Rule>(lake: &Lake, part: Part, revision: Revision) -> Result<(), Error> {
+    let key = layout::applied(R::STREAM, part);
+    for _ in 0..lake.bounds.attempts_max {
+        let noted = lake.load::<Applied>(&key).await?;
+        if noted.as_ref().is_some_and(|noted| noted.value.revision >= revision) {
+            return Ok(());
+        }
+        let etag = noted.as_ref().map(|noted| &noted.etag);
+        if let Put::Done(_) = lake.save(&key, &Applied { revision }, etag).await? {
+            return Ok(());
+        }
+    }
+    Err(contended(lake, format!("record {key}"), "the applied revision"))
+}
+
+fn contended(lake: &Lake, what: String, moved: &str) -> Error {
+    Error::Contended { what, moved: moved.to_owned(), attempts: lake.bounds.attempts_max }
+}

@@ -1,0 +1,67 @@
+//! What was left unfinished between a landing zone of readings and its trusted table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Applied, Rule};
+use crate::error::Error;
+use crate::key::{ETag, ObjectKey, Revision};
+use crate::lake::Lake;
+use crate::layout;
+use crate::manifest::Manifest;
+use crate::object;
+use crate::partitions::Occupied;
+use crate::store::list_all;
+
+/// Landing objects that were added, replaced, deleted or not wholly derived; replay markers; parts
+/// of the register that were not applied.
+pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+    let store = lake.store.as_ref();
+    let mut keys = BTreeSet::new();
+    let landed = list_all(store, layout::landing(R::STREAM)).await?;
+    let mut landed: BTreeMap<ObjectKey, ETag> =
+        landed.into_iter().map(|object| (object.key, object.etag)).collect();
+    let mut occupied = Occupied::default();
+    for object in list_all(store, &layout::manifests(R::STREAM)).await? {
+        let Some(manifest) = lake.load::<Manifest>(&object.key).await? else { continue };
+        let version = landed.remove(&manifest.value.landing);
+        if !is_derived::<R>(lake, &manifest.value, version.as_ref(), &mut occupied).await? {
+            keys.insert(manifest.value.landing.clone());
+        }
+    }
+    keys.extend(landed.into_keys());
+    keys.extend(occupied.unsettled(lake, R::TABLE).await?);
+    for marker in list_all(store, layout::REPLAY).await? {
+        let landing = layout::replayed(&marker.key);
+        if landing.is_some_and(|key| key.after(layout::landing(R::STREAM)).is_some()) {
+            keys.insert(marker.key);
+        }
+    }
+    for part in lake.settings.parts.all() {
+        let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
+        let applied = applied.map_or(Revision(0), |applied| applied.value.revision);
+        let (revision, _) = R::changed(lake, part, applied).await?;
+        if revision > applied {
+            keys.insert(layout::customer_part(R::REGISTER_ZONE, part));
+        }
+    }
+    Ok(keys.into_iter().collect())
+}
+
+async fn is_derived<R: Rule>(
+    lake: &Lake,
+    manifest: &Manifest,
+    version: Option<&ETag>,
+    occupied: &mut Occupied,
+) -> Result<bool, Error> {
+    let mut derived = manifest.content.version.as_ref() == version;
+    let sequence = manifest.sequence.to_string();
+    for slice in manifest.slices.keys() {
+        let noted = object::note(lake, &slice.key(R::TABLE.location)).await?;
+        derived &= noted.as_ref().is_some_and(|noted| noted.footer.version.source == sequence);
+        if let Some(noted) = noted {
+            occupied.add(slice.date, noted.occupancy(), &manifest.landing);
+        }
+    }
+    // The quarantine is written before the slices; without any it leaves no other trace.
+    Ok(derived && !(manifest.had_fragments && manifest.slices.is_empty()))
+}

@@ -1,0 +1,104 @@
+//! What the registers of customers say to others: hashes, consents and revisions, no names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
+use crate::lake::{Lake, Versioned};
+
+/// A part of the consents: of everybody the lake has a record of, consenting or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consents {
+    /// Of the part of the customer register this follows from.
+    pub revision: Revision,
+    /// By `key(email)`.
+    pub people: BTreeMap<KeyHash, ConsentRow>,
+}
+
+/// A person's consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentRow {
+    /// Since when they share their data for research, epoch milliseconds; `None`: they do not.
+    pub since_ms: Option<i64>,
+    /// When the consent last changed.
+    pub revision: Revision,
+}
+
+/// A part of the curated register: of everybody who was ever trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CuratedRegister {
+    /// Grows whenever a row changes.
+    pub revision: Revision,
+    /// The part of customer_trusted this was derived from.
+    pub trusted: Option<TrustedPart>,
+    /// By `key(email)`.
+    pub people: BTreeMap<KeyHash, CuratedRow>,
+    /// People whose presence was decided by a write that was not confirmed yet: whoever works on
+    /// the part decides it again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unconfirmed: BTreeSet<KeyHash>,
+}
+
+/// A version of a part of customer_trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedPart {
+    /// Of the object.
+    pub etag: ETag,
+    /// Its source: the revision of the customer register.
+    pub revision: String,
+}
+
+/// A person who was ever trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CuratedRow {
+    /// Their record in customer_trusted; `None`: they are not trusted now.
+    pub trusted: Option<TrustedRow>,
+    /// Whether they have accelerometer data that is trusted: only then they are curated.
+    pub present: bool,
+    /// Every serial number they were ever curated with.
+    pub devices: BTreeSet<KeyHash>,
+    /// When anything changed that matters to readings.
+    pub revision: Revision,
+}
+
+/// What matters of a record in customer_trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedRow {
+    /// Of the whole record.
+    pub digest: KeyHash,
+    /// Since when they share their data for research, epoch milliseconds.
+    pub since_ms: i64,
+    /// Hash of the serial number, if there is one.
+    pub device: Option<KeyHash>,
+}
+
+impl CuratedRow {
+    /// The trusted record of a person who is curated.
+    pub fn curated(&self) -> Option<&TrustedRow> {
+        self.trusted.as_ref().filter(|_| self.present)
+    }
+}
+
+/// The parts that some keys fall into.
+pub fn parts_of<'a>(lake: &Lake, keys: impl IntoIterator<Item = &'a KeyHash>) -> BTreeSet<Part> {
+    keys.into_iter().map(|key| key.part(lake.settings.parts)).collect()
+}
+
+/// Reads parts of a register; those that do not exist yet are left out.
+pub async fn load_parts<T: DeserializeOwned + Send + Sync + 'static>(
+    lake: &Lake,
+    parts: impl IntoIterator<Item = Part>,
+    key: fn(Part) -> ObjectKey,
+) -> Result<BTreeMap<Part, Versioned<T>>, Error> {
+    let parts: Vec<Part> = parts.into_iter().collect();
+    stream::iter(parts)
+        .map(|part| async move { Ok::<_, Error>((part, lake.load(&key(part)).await?)) })
+        .buffered(lake.bounds.concurrency)
+        .try_filter_map(|(part, found)| async move { Ok(found.map(|found| (part, found))) })
+        .try_collect()
+        .await
+}

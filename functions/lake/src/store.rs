@@ -1,0 +1,163 @@
+//! The store: what the lake needs of an object store, and no more.
+//!
+//! An implementation keeps four promises, which the conformance suite checks: a read sees the last
+//! completed write; a conditional write is atomic; a listing is complete and in key order; an
+//! error is never reported as absence.
+
+mod folder;
+mod memory;
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+pub use self::folder::FolderStore;
+pub use self::memory::MemoryStore;
+use crate::key::{ETag, ObjectKey};
+
+/// What a listing or a look says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// The object's key.
+    pub key: ObjectKey,
+    /// Its version.
+    pub etag: ETag,
+    /// Its size, bytes.
+    pub size_bytes: u64,
+}
+
+/// An object, or a range of one.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Of the whole object.
+    pub meta: ObjectMeta,
+    /// The bytes that were asked for.
+    pub bytes: Bytes,
+}
+
+/// Which bytes of an object are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// All of them.
+    All,
+    /// Those at these offsets, as far as the object goes.
+    Bounded(Range<u64>),
+    /// The last ones, as many as there are.
+    Suffix(u64),
+}
+
+/// An object whose bytes arrive in chunks, all of one version.
+pub struct ObjectStream {
+    /// Of the whole object.
+    pub meta: ObjectMeta,
+    /// Its bytes, in order.
+    pub chunks: BoxStream<'static, Result<Bytes, StoreError>>,
+}
+
+/// What must hold for a write to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// The object is still at this version.
+    IfMatch(ETag),
+    /// There is no such object.
+    IfAbsent,
+}
+
+impl Precondition {
+    /// The object is as it was noted: at that version, or absent.
+    pub fn unchanged(noted: Option<&ETag>) -> Self {
+        noted.map_or(Self::IfAbsent, |etag| Self::IfMatch(etag.clone()))
+    }
+}
+
+/// A page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// In key order.
+    pub objects: Vec<ObjectMeta>,
+    /// Whether more follow the last of them.
+    pub more: bool,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The object moved between the look and the write; look again.
+    #[error("put {key}: precondition failed")]
+    Precondition {
+        /// Of the object.
+        key: ObjectKey,
+    },
+    /// The key cannot name an object of this store.
+    #[error("{operation} {key}: {reason}")]
+    InvalidKey {
+        /// What was asked.
+        operation: &'static str,
+        /// Of the object.
+        key: ObjectKey,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Anything else. Unknown errors are worth another try, and are never absence.
+    #[error("{operation} {key}: {source}")]
+    Unavailable {
+        /// What was asked.
+        operation: &'static str,
+        /// The object, or the prefix.
+        key: ObjectKey,
+        /// What the store said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::InvalidKey { .. })
+    }
+}
+
+/// An object store.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Looks at an object; `None` if there is none.
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError>;
+
+    /// Reads an object or a range of it; `None` if there is none.
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError>;
+
+    /// Reads an object chunk by chunk; `None` if there is none.
+    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError>;
+
+    /// Writes an object whole, if the precondition holds; otherwise [`StoreError::Precondition`].
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<ETag, StoreError>;
+
+    /// Removes an object; it is no error if there is none.
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
+
+    /// A page of the objects whose key begins with `prefix` and comes after `after`.
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError>;
+}
+
+/// Every object whose key begins with `prefix`, in key order.
+pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+    let mut objects: Vec<ObjectMeta> = Vec::new();
+    loop {
+        let after = objects.last().map(|last| last.key.clone());
+        let page = store.list(prefix, after.as_ref()).await?;
+        let more = page.more && !page.objects.is_empty();
+        objects.extend(page.objects);
+        if !more {
+            return Ok(objects);
+        }
+    }
+}

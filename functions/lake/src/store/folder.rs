@@ -1,0 +1,327 @@
+//! A store in a folder: an object is a file, its key the path below the folder.
+//!
+//! Tags are made of inode, size and modification time. What this store writes gets a modification
+//! time of its own, so that a tag never comes back; files that others put there (the landing zone)
+//! have the time the kernel gave them.
+//!
+//! Conditional writes are atomic within a process. One process at a time works on a lake: the
+//! local environment holds a lock for it.
+
+use std::fs::{self, File, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError};
+use crate::key::{ETag, ObjectKey};
+
+const CHUNK_BYTES: usize = 1 << 20;
+const PAGE_MAX: usize = 1000;
+const STRIPES: usize = 64;
+/// A folder may be pruned between its making and its use; this often at the most.
+const PARENT_ATTEMPTS_MAX: usize = 16;
+/// Folders this far below the root stay when they are empty (`landing/customer`).
+const KEPT_DEPTH: usize = 2;
+
+/// A store in a folder. What lies in a folder or file whose name begins with a dot, directly below
+/// the root, is not part of it.
+pub struct FolderStore {
+    root: PathBuf,
+    scratch: PathBuf,
+    stripes: [Mutex<()>; STRIPES],
+    written: AtomicU64,
+}
+
+impl FolderStore {
+    /// Opens the store in `root`; `scratch`, on the same file system and outside the store's keys,
+    /// takes files while they are written. What an interrupted process left there is removed.
+    pub fn open(root: &Path, scratch: &Path) -> io::Result<Self> {
+        fs::create_dir_all(root)?;
+        if scratch.exists() {
+            fs::remove_dir_all(scratch)?;
+        }
+        fs::create_dir_all(scratch)?;
+        Ok(Self::read_only(root, scratch))
+    }
+
+    /// Opens the store in `root` for reading, and leaves the scratch folder as it is.
+    pub fn read_only(root: &Path, scratch: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            scratch: scratch.to_owned(),
+            stripes: std::array::from_fn(|_| Mutex::new(())),
+            written: AtomicU64::new(0),
+        }
+    }
+
+    fn path(&self, operation: &'static str, key: &ObjectKey) -> Result<PathBuf, StoreError> {
+        let text = key.as_str();
+        let reason = if text.is_empty() || text.contains('\0') {
+            "a key is not empty and has no NUL"
+        } else if text.starts_with('.') {
+            "names beginning with a dot are not part of the store"
+        } else if text.split('/').any(|name| matches!(name, "" | "." | "..")) {
+            "a folder has no names that are empty, `.` or `..`"
+        } else {
+            return Ok(self.root.join(text));
+        };
+        Err(StoreError::InvalidKey { operation, key: key.clone(), reason })
+    }
+
+    fn stripe(&self, key: &ObjectKey) -> std::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let stripe = hasher.finish() as usize % STRIPES;
+        self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A modification time that no earlier write of this process had.
+    #[expect(clippy::disallowed_methods, reason = "file times are the folder's own matter")]
+    fn next_time(&self) -> SystemTime {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX - 1);
+        let before = self
+            .written
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now_ns.max(last + 1)))
+            .unwrap_or_default();
+        UNIX_EPOCH + Duration::from_nanos(now_ns.max(before + 1))
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        key: &ObjectKey,
+        bytes: &[u8],
+        when: &Precondition,
+    ) -> io::Result<Option<ETag>> {
+        let time = self.next_time();
+        let scratch = self
+            .scratch
+            .join(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string());
+        let mut file = File::create_new(&scratch)?;
+        file.write_all(bytes)?;
+        file.set_modified(time)?;
+        let etag = etag(&file.metadata()?);
+        drop(file);
+
+        let _guard = self.stripe(key);
+        let holds = match when {
+            Precondition::None => true,
+            Precondition::IfAbsent => look(path)?.is_none(),
+            Precondition::IfMatch(noted) => {
+                look(path)?.is_some_and(|metadata| self::etag(&metadata) == *noted)
+            }
+        };
+        if !holds {
+            fs::remove_file(&scratch)?;
+            return Ok(None);
+        }
+        for _ in 0..PARENT_ATTEMPTS_MAX {
+            match fs::rename(&scratch, path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    path.parent().map(fs::create_dir_all).transpose()?;
+                }
+                renamed => return renamed.map(|()| Some(etag)),
+            }
+        }
+        fs::remove_file(&scratch)?;
+        Err(io::Error::other("its folder vanishes again and again"))
+    }
+
+    fn remove(&self, path: &Path, key: &ObjectKey) -> io::Result<()> {
+        let _guard = self.stripe(key);
+        match fs::remove_file(path) {
+            Err(error) if missing(&error) => return Ok(()),
+            removed => removed?,
+        }
+        let mut folder = path.parent();
+        while let Some(empty) = folder {
+            let depth = empty.strip_prefix(&self.root).map_or(0, |below| below.iter().count());
+            if depth <= KEPT_DEPTH || fs::remove_dir(empty).is_err() {
+                break;
+            }
+            folder = empty.parent();
+        }
+        Ok(())
+    }
+
+    /// Collects the files below `folder`, in key order, until `page` is full; says whether more
+    /// follow.
+    fn walk(
+        &self,
+        folder: &str,
+        prefix: &str,
+        after: &str,
+        page: &mut Vec<ObjectMeta>,
+    ) -> io::Result<bool> {
+        let mut entries = Vec::new();
+        let listing = match fs::read_dir(self.root.join(folder)) {
+            Err(error) if missing(&error) => return Ok(false),
+            listing => listing?,
+        };
+        for entry in listing {
+            let entry = entry?;
+            let name = entry.file_name().into_string().map_err(|name| {
+                io::Error::other(format!("{folder}{}: the name is not UTF-8", name.display()))
+            })?;
+            if folder.is_empty() && name.starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            let is_folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
+            let slash = if is_folder { "/" } else { "" };
+            let key = format!("{folder}{name}{slash}");
+            let covers_prefix = is_folder && prefix.starts_with(&key);
+            let before = key.as_str() <= after && !(is_folder && after.starts_with(&key));
+            if (key.starts_with(prefix) || covers_prefix) && !before {
+                entries.push((key, is_folder, entry));
+            }
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        for (key, is_folder, entry) in entries {
+            if is_folder {
+                if self.walk(&key, prefix, after, page)? {
+                    return Ok(true);
+                }
+            } else if let Some(metadata) = look(&entry.path())? {
+                if page.len() == PAGE_MAX {
+                    return Ok(true);
+                }
+                page.push(meta(&ObjectKey::new(key), &metadata));
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// The file's metadata; `None` if there is no such file.
+fn look(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file().then_some(metadata)),
+        Err(error) if missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let file = match File::open(path) {
+        Err(error) if missing(&error) => return Ok(None),
+        file => file?,
+    };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata)))
+}
+
+fn etag(metadata: &Metadata) -> ETag {
+    let time_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    ETag::new(format!("{:x}-{:x}-{:x}", metadata.ino(), metadata.size(), time_ns))
+}
+
+fn meta(key: &ObjectKey, metadata: &Metadata) -> ObjectMeta {
+    ObjectMeta { key: key.clone(), etag: etag(metadata), size_bytes: metadata.size() }
+}
+
+fn read(path: &Path, key: &ObjectKey, range: &ByteRange) -> io::Result<Option<Object>> {
+    let Some((mut file, metadata)) = open(path)? else { return Ok(None) };
+    let size = metadata.size();
+    let range = match range {
+        ByteRange::All => 0..size,
+        ByteRange::Bounded(range) => range.start.min(size)..range.end.min(size),
+        ByteRange::Suffix(length) => size.saturating_sub(*length)..size,
+    };
+    let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+    file.seek(SeekFrom::Start(range.start))?;
+    (&mut file).take(range.end - range.start).read_to_end(&mut bytes)?;
+    unmoved(&file, &metadata)?;
+    Ok(Some(Object { meta: meta(key, &metadata), bytes: bytes.into() }))
+}
+
+/// A file that is written in place while it is read would give bytes of two versions.
+fn unmoved(file: &File, before: &Metadata) -> io::Result<()> {
+    if etag(&file.metadata()?) == etag(before) {
+        Ok(())
+    } else {
+        Err(io::Error::other("the file changed while it was read"))
+    }
+}
+
+fn unavailable<'a>(
+    operation: &'static str,
+    key: &'a ObjectKey,
+) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Unavailable { operation, key: key.clone(), source: source.into() }
+}
+
+#[async_trait]
+impl Store for FolderStore {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        let path = self.path("head", key)?;
+        let metadata = look(&path).map_err(unavailable("head", key))?;
+        Ok(metadata.map(|metadata| meta(key, &metadata)))
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        let path = self.path("get", key)?;
+        read(&path, key, &range).map_err(unavailable("get", key))
+    }
+
+    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        let path = self.path("get", key)?;
+        let Some((file, metadata)) = open(&path).map_err(unavailable("get", key))? else {
+            return Ok(None);
+        };
+        let meta = meta(key, &metadata);
+        let key = key.clone();
+        let chunks = futures::stream::try_unfold((file, metadata), move |(mut file, metadata)| {
+            let key = key.clone();
+            async move {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                let length = file.read(&mut chunk).map_err(unavailable("get", &key))?;
+                if length == 0 {
+                    unmoved(&file, &metadata).map_err(unavailable("get", &key))?;
+                    return Ok(None);
+                }
+                chunk.truncate(length);
+                Ok(Some((Bytes::from(chunk), (file, metadata))))
+            }
+        });
+        Ok(Some(ObjectStream { meta, chunks: Box::pin(chunks) }))
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<ETag, StoreError> {
+        let path = self.path("put", key)?;
+        let written = self.write(&path, key, &bytes, &when).map_err(unavailable("put", key))?;
+        written.ok_or_else(|| StoreError::Precondition { key: key.clone() })
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let path = self.path("delete", key)?;
+        self.remove(&path, key).map_err(unavailable("delete", key))
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+        let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
+        let mut objects = Vec::new();
+        let after = after.map_or("", ObjectKey::as_str);
+        let more = self
+            .walk(folder, prefix, after, &mut objects)
+            .map_err(unavailable("list", &ObjectKey::new(prefix)))?;
+        Ok(Page { objects, more })
+    }
+}

@@ -1,0 +1,113 @@
+//! A store in memory, for tests. Its tags are hashes of the content, as those of S3 are.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::{ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError};
+use crate::key::{ETag, ObjectKey};
+
+/// A store in memory.
+pub struct MemoryStore {
+    objects: Mutex<BTreeMap<ObjectKey, (ETag, Bytes)>>,
+    page_max: usize,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::with_page_max(1000)
+    }
+}
+
+impl MemoryStore {
+    /// A store whose listings come in pages of at most `page_max` objects.
+    pub fn with_page_max(page_max: usize) -> Self {
+        Self { objects: Mutex::default(), page_max }
+    }
+
+    /// Every object, for checks that must not count as calls.
+    pub fn snapshot(&self) -> BTreeMap<ObjectKey, (ETag, Bytes)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectKey, (ETag, Bytes)>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn meta(key: &ObjectKey, etag: &ETag, bytes: &Bytes) -> ObjectMeta {
+    ObjectMeta { key: key.clone(), etag: etag.clone(), size_bytes: bytes.len() as u64 }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        Ok(self.lock().get(key).map(|(etag, bytes)| meta(key, etag, bytes)))
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        Ok(self.lock().get(key).map(|(etag, bytes)| {
+            let size = bytes.len();
+            let at = |offset: u64| usize::try_from(offset).unwrap_or(size).min(size);
+            let wanted = match range {
+                ByteRange::All => bytes.clone(),
+                ByteRange::Bounded(range) => bytes.slice(at(range.start)..at(range.end)),
+                ByteRange::Suffix(length) => bytes.slice(size - at(length)..),
+            };
+            Object { meta: meta(key, etag, bytes), bytes: wanted }
+        }))
+    }
+
+    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        let object = self.get(key, ByteRange::All).await?;
+        Ok(object.map(|Object { meta, bytes }| ObjectStream {
+            meta,
+            chunks: Box::pin(futures::stream::once(async move { Ok(bytes) })),
+        }))
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<ETag, StoreError> {
+        let etag = ETag::new(hex::encode(&Sha256::digest(&bytes)[..16]));
+        let mut objects = self.lock();
+        let current = objects.get(key).map(|(etag, _)| etag);
+        let holds = match &when {
+            Precondition::None => true,
+            Precondition::IfAbsent => current.is_none(),
+            Precondition::IfMatch(noted) => current == Some(noted),
+        };
+        if !holds {
+            return Err(StoreError::Precondition { key: key.clone() });
+        }
+        objects.insert(key.clone(), (etag.clone(), bytes));
+        Ok(etag)
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.lock().remove(key);
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+        let objects = self.lock();
+        let prefix_key = ObjectKey::new(prefix);
+        let start = match after {
+            Some(after) if *after >= prefix_key => Bound::Excluded(after.clone()),
+            _ => Bound::Included(prefix_key),
+        };
+        let mut matching = objects
+            .range((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.as_str().starts_with(prefix))
+            .map(|(key, (etag, bytes))| meta(key, etag, bytes));
+        let page = matching.by_ref().take(self.page_max).collect();
+        Ok(Page { objects: page, more: matching.next().is_some() })
+    }
+}
