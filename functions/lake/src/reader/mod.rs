@@ -32,6 +32,8 @@ mod number;
 mod rows;
 mod scan;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -159,15 +161,9 @@ impl Reader {
             mut source,
             mut framing,
         } = self;
-        let broken = source.finish(&mut |piece| framing.push(piece, sink));
+        let whole = source.finish(&mut |piece| framing.push(piece, sink));
         let compression = source.compression();
-        let broken = broken.map(|at| {
-            format!(
-                "the compressed stream is broken from its byte {at} on; what could be read is \
-                 used; compress the object again and deliver it again"
-            )
-        });
-        let mut summary = framing.finish(broken, sink);
+        let mut summary = framing.finish(whole, sink);
         summary.compression = compression;
         summary.newline_delimited &= compression != Compression::Zstd;
         summary
