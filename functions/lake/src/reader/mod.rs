@@ -29,6 +29,7 @@ mod fragment;
 mod framing;
 mod names;
 mod number;
+mod quarantine;
 mod rows;
 mod scan;
 mod source;
@@ -43,6 +44,7 @@ use crate::tables::Stream;
 
 pub use expectations::{Expectation, Otherwise, Predicate, expectations};
 pub use fragment::{Fragment, Reason};
+pub use quarantine::LineError;
 
 use framing::Framing;
 use source::Source;

@@ -3,6 +3,7 @@
 mod damage;
 mod forms;
 mod properties;
+mod quarantine;
 mod real_data;
 mod values;
 
