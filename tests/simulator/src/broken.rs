@@ -67,7 +67,12 @@ fn is_register(key: &ObjectKey) -> bool {
 
 impl Protocol {
     /// Does what a call asks, as the protocol has it.
-    pub(crate) fn perform(self, bucket: &mut Bucket, call: &Call, delusion: &mut Delusion) -> Reply {
+    pub(crate) fn perform(
+        self,
+        bucket: &mut Bucket,
+        call: &Call,
+        delusion: &mut Delusion,
+    ) -> Reply {
         match (self, call) {
             (Self::BlindPut, Call::Put(key, bytes, _)) if is_derived(key) => {
                 bucket.perform(&Call::Put(key.clone(), bytes.clone(), Precondition::None))
@@ -162,12 +167,13 @@ fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion
     match call {
         Call::Stream(_) => delusion.applied.clear(),
         Call::Head(key) | Call::Get(key, _) => {
-            for (stream, register) in [
-                ("accelerometer", layout::CONSENTS),
-                ("step_trainer", layout::CURATED_REGISTER),
-            ] {
+            for (stream, register) in
+                [("accelerometer", layout::CONSENTS), ("step_trainer", layout::CURATED_REGISTER)]
+            {
                 if let Some(part) = key.after(&format!("state/{stream}/applied/")) {
-                    delusion.applied.insert(ObjectKey::new(format!("{register}{part}")), key.clone());
+                    delusion
+                        .applied
+                        .insert(ObjectKey::new(format!("{register}{part}")), key.clone());
                 }
             }
             if let Some(applied) = delusion.applied.remove(key)

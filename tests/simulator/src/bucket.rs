@@ -88,9 +88,7 @@ impl Bucket {
         let failed = |error: CatalogError| Reply::CatalogError(error);
         let done = |result: Result<(), CatalogError>| result.map_or_else(failed, |()| Reply::Done);
         match call {
-            Call::Table(name) => {
-                now(self.catalog.table(name)).map_or_else(failed, Reply::Table)
-            }
+            Call::Table(name) => now(self.catalog.table(name)).map_or_else(failed, Reply::Table),
             Call::CreateTable(table) => done(now(self.catalog.create_table(table))),
             Call::UpdateTable(table, version) => {
                 done(now(self.catalog.update_table(table, version)))
@@ -138,7 +136,6 @@ impl Bucket {
     pub(crate) fn bytes(&self, etag: &ETag) -> &Bytes {
         &self.versions[etag]
     }
-
 
     /// A JSON document that was ever written.
     pub(crate) fn document<T: DeserializeOwned>(&self, etag: &ETag) -> T {

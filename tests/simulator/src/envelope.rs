@@ -52,9 +52,7 @@ impl Envelope {
         };
         match self {
             Self::Plain => json!({"Records": messages.iter().map(s3).collect::<Vec<_>>()}),
-            Self::Direct => {
-                object_event("lake", &messages[0].key, messages[0].created)
-            }
+            Self::Direct => object_event("lake", &messages[0].key, messages[0].created),
             _ => {
                 let record = |(index, message): (usize, &Queued)| {
                     let body = body(message).to_string();

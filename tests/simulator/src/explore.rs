@@ -126,11 +126,8 @@ pub fn explore(
             });
         }
     });
-    let explored = Explored {
-        runs: runs.into_inner(),
-        calls: calls.into_inner(),
-        took: begun.elapsed(),
-    };
+    let explored =
+        Explored { runs: runs.into_inner(), calls: calls.into_inner(), took: begun.elapsed() };
     (explored, failure.into_inner().expect("nobody panicked"))
 }
 

@@ -353,11 +353,8 @@ pub(crate) fn is_fresh(world: &World, key: &ObjectKey) -> Option<bool> {
     let bucket = &world.bucket;
     let derived = bucket.derived(bucket.objects.get(key)?);
     let Some(inputs) = inputs(world, slice) else { return Some(false) };
-    let steps = world.protocol.shown(
-        bucket,
-        &slice.key(layout::TRUSTED_STEP_TRAINER),
-        &inputs.steps,
-    );
+    let steps =
+        world.protocol.shown(bucket, &slice.key(layout::TRUSTED_STEP_TRAINER), &inputs.steps);
     Some(derived.source() == steps.as_str() && derived.digest() == inputs.digest)
 }
 
@@ -422,4 +419,3 @@ pub(crate) fn after_invocation(world: &World, observed: &Observed) -> Checked {
     }
     Ok(())
 }
-

@@ -27,7 +27,9 @@ fn rank(record: &CustomerEntry) -> (i64, bool, Row) {
 }
 
 /// The record of a person that stands.
-pub fn newest<'a>(records: impl IntoIterator<Item = &'a CustomerEntry>) -> Option<&'a CustomerEntry> {
+pub fn newest<'a>(
+    records: impl IntoIterator<Item = &'a CustomerEntry>,
+) -> Option<&'a CustomerEntry> {
     records.into_iter().min_by_key(|record| rank(record))
 }
 

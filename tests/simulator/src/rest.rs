@@ -44,9 +44,8 @@ pub(crate) fn check(world: &mut World) -> Checked {
     let motions = accounts(&motions, reference::motions, |motion| {
         (motion.time_ms(), reference.motion_verdict(motion))
     });
-    let steps = accounts(&steps, reference::steps, |step| {
-        (step.time_ms(), reference.step_verdict(step))
-    });
+    let steps =
+        accounts(&steps, reference::steps, |step| (step.time_ms(), reference.step_verdict(step)));
     ledger(world, layout::TRUSTED_ACCELEROMETER, &motions)?;
     ledger(world, layout::TRUSTED_STEP_TRAINER, &steps)?;
     leftovers(world, &motions, &steps)?;
@@ -92,11 +91,7 @@ fn rows_below(world: &World, prefix: &str) -> Vec<Row> {
 fn tables(world: &World, reference: &Reference<'_>) -> Checked {
     for (table, zone, wanted) in [
         ("customer_trusted", layout::TRUSTED_CUSTOMER, reference.customer_trusted()),
-        (
-            "accelerometer_trusted",
-            layout::TRUSTED_ACCELEROMETER,
-            reference.accelerometer_trusted(),
-        ),
+        ("accelerometer_trusted", layout::TRUSTED_ACCELEROMETER, reference.accelerometer_trusted()),
         ("customer_curated", layout::CURATED_CUSTOMER, reference.customer_curated()),
         ("step_trainer_trusted", layout::TRUSTED_STEP_TRAINER, reference.step_trainer_trusted()),
         (

@@ -51,8 +51,7 @@ pub fn run(
     routes: &Arc<Routes>,
     traced: bool,
 ) -> Outcome {
-    let world =
-        World::new(scenario.setting.clone(), protocol, choices, Arc::clone(routes), traced);
+    let world = World::new(scenario.setting.clone(), protocol, choices, Arc::clone(routes), traced);
     let mut run = Run {
         world: Arc::new(Mutex::new(world)),
         setting: scenario.setting.clone(),
@@ -152,10 +151,7 @@ impl Run {
         self.duplicates()
     }
 
-    fn until_rest(
-        &mut self,
-        ops: &mut std::collections::VecDeque<&Op>,
-    ) -> Result<(), Violation> {
+    fn until_rest(&mut self, ops: &mut std::collections::VecDeque<&Op>) -> Result<(), Violation> {
         loop {
             if let Some(violation) = self.world().violation.clone() {
                 return Err(violation);
@@ -405,7 +401,8 @@ impl Run {
         let observed = world.observed.entry(id).or_default();
         let deleted = messages.iter().filter(|message| !message.created);
         observed.delusion.deleted = deleted.map(|message| message.key.clone()).collect();
-        let (remote, setting, warm) = (Remote(Arc::clone(&self.world)), self.setting.clone(), lake.clone());
+        let (remote, setting, warm) =
+            (Remote(Arc::clone(&self.world)), self.setting.clone(), lake.clone());
         let work = async move {
             let lake = match warm {
                 Some(lake) => lake,
@@ -419,7 +416,8 @@ impl Run {
             Ended::Answered(lake, envelope.failed(count, outcome), errors)
         };
         let work: Work = Box::pin(work);
-        self.invocations.insert(id, Invocation { function, messages, work: Some(work), lake, weight });
+        self.invocations
+            .insert(id, Invocation { function, messages, work: Some(work), lake, weight });
         drop(guard);
         self.last = id;
         self.poll(id)
@@ -517,7 +515,11 @@ impl Run {
         for function in FunctionName::ALL {
             let of_it = events.iter().filter(|(name, ..)| *name == function);
             let messages: Vec<Queued> = of_it
-                .map(|(_, key, created)| Queued { key: key.clone(), created: *created, deliveries: 0 })
+                .map(|(_, key, created)| Queued {
+                    key: key.clone(),
+                    created: *created,
+                    deliveries: 0,
+                })
                 .collect();
             for batch in messages.chunks(10) {
                 let event = Envelope::Bridged.wrap(batch);

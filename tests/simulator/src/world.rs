@@ -170,11 +170,7 @@ impl World {
     /// A handler asks for something; the scheduler will see to it.
     pub(crate) fn ask(&mut self, call: Call) -> Ask {
         let slot = Arc::new(Mutex::new(Slot::default()));
-        self.pending.push(Pending {
-            invocation: self.current,
-            call,
-            slot: Arc::clone(&slot),
-        });
+        self.pending.push(Pending { invocation: self.current, call, slot: Arc::clone(&slot) });
         Ask(slot)
     }
 
