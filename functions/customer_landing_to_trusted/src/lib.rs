@@ -22,9 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
-use lake::key::{ETag, ObjectKey, Part, Source};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Put};
-use lake::landing::{self, Landed};
+use lake::landing;
 use lake::layout;
 use lake::quarantine;
 use lake::report::Report;
@@ -62,8 +62,9 @@ impl Function for CustomerLandingToTrusted {
             return Ok(Plan::nothing());
         }
         let mut moved = "";
+        let mut people = BTreeMap::new();
         for attempt in 0..lake.bounds.attempts_max {
-            match attempt_plan(lake, key).await? {
+            match attempt_plan(lake, key, &mut people).await? {
                 Ok(mut plan) => {
                     plan.report.conflicts = attempt as u64;
                     return Ok(plan);
@@ -99,13 +100,18 @@ impl Function for CustomerLandingToTrusted {
     }
 }
 
-/// One attempt; the inner error says what moved.
+/// One attempt; the inner error says what moved. The records that were read are kept whatever
+/// moves: they were delivered, and nobody else may ever see them again.
 async fn attempt_plan(
     lake: &Lake,
     key: &ObjectKey,
+    people: &mut BTreeMap<KeyHash, Customer>,
 ) -> Result<Result<Plan<Part, Customer, Folded>, &'static str>, Error> {
     let landed = landing::read(lake, Stream::Customer, key).await?;
-    let parts = split(lake, &landed);
+    for record in landed.batches.iter().flat_map(Customer::from_batch) {
+        transform::keep_newest(people, lake.key.person(record.email()), record);
+    }
+    let mut parts = split(lake, people);
     let source = Source::of(key);
     let named: BTreeSet<Part> = parts.keys().copied().collect();
     let Some(manifest) = register::publish(lake, key, source, &landed, &named).await? else {
@@ -116,7 +122,9 @@ async fn attempt_plan(
     {
         return Ok(Err("the quarantine"));
     }
-    let mut parts = parts;
+    if lake.store.head(key).await?.map(|meta| meta.etag) != landed.version {
+        return Ok(Err("the landing object"));
+    }
     let units = manifest.parts().map(|part| (part, parts.remove(&part).unwrap_or_default()));
     let units = units.collect();
     let report = Report {
@@ -129,16 +137,11 @@ async fn attempt_plan(
     Ok(Ok(Plan { units, settle, report }))
 }
 
-/// The newest record of each person of the object, by part of the register.
-fn split(lake: &Lake, landed: &Landed) -> BTreeMap<Part, Vec<Customer>> {
-    let mut people = BTreeMap::new();
-    for record in landed.batches.iter().flat_map(Customer::from_batch) {
-        let person = lake.key.person(record.email());
-        transform::keep_newest(&mut people, person, record);
-    }
+/// The newest record of each person, by part of the register.
+fn split(lake: &Lake, people: &BTreeMap<KeyHash, Customer>) -> BTreeMap<Part, Vec<Customer>> {
     let mut parts: BTreeMap<Part, Vec<Customer>> = BTreeMap::new();
     for (person, record) in people {
-        parts.entry(person.part(lake.settings.parts)).or_default().push(record);
+        parts.entry(person.part(lake.settings.parts)).or_default().push(record.clone());
     }
     parts
 }
