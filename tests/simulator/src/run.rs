@@ -542,6 +542,8 @@ impl Run {
         let changed: Vec<_> = (after.iter().filter(|(key, now)| before.get(*key) != Some(*now)))
             .map(|(key, _)| key)
             .chain(before.keys().filter(|key| !after.contains_key(*key)))
+            // A table whose first event was lost with the process is registered by the next one.
+            .filter(|key| !(self.has_died && is_table(key)))
             .collect();
         if changed.is_empty() {
             return Ok(());
@@ -562,6 +564,10 @@ async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
     Some(lake)
+}
+
+fn is_table(key: &ObjectKey) -> bool {
+    key.after("catalog:").is_some_and(|name| name.ends_with(".json"))
 }
 
 fn brief(reply: &Reply) -> String {
