@@ -53,11 +53,16 @@ impl Function for CustomerLandingToTrusted {
     }
 
     /// Reads a landing object. Its parts are worked on once for all landing objects of a batch.
+    /// The key of a part of customer_trusted asks to bring that up to the register: no event does,
+    /// but what is found unfinished.
     async fn plan(
         &self,
         lake: &Lake,
         key: &ObjectKey,
     ) -> Result<Plan<Part, Customer, Folded>, Error> {
+        if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
+            return Ok(Plan::unit(part));
+        }
         if key.after(layout::landing(Stream::Customer)).is_none() {
             return Ok(Plan::nothing());
         }
@@ -92,7 +97,9 @@ impl Function for CustomerLandingToTrusted {
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-        register::unfolded(lake).await
+        let mut keys = register::unfolded(lake).await?;
+        keys.extend(project::behind(lake).await?);
+        Ok(keys)
     }
 
     async fn settle(&self, lake: &Lake, folded: Folded) -> Result<(), Error> {
