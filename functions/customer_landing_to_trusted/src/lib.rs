@@ -22,9 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
-use lake::key::{ETag, ObjectKey, Part, Source};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Put};
-use lake::landing::{self, Landed};
+use lake::landing;
 use lake::layout;
 use lake::quarantine;
 use lake::report::Report;
@@ -53,17 +53,23 @@ impl Function for CustomerLandingToTrusted {
     }
 
     /// Reads a landing object. Its parts are worked on once for all landing objects of a batch.
+    /// The key of a part of customer_trusted asks to bring that up to the register: no event does,
+    /// but what is found unfinished.
     async fn plan(
         &self,
         lake: &Lake,
         key: &ObjectKey,
     ) -> Result<Plan<Part, Customer, Folded>, Error> {
+        if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
+            return Ok(Plan::unit(part));
+        }
         if key.after(layout::landing(Stream::Customer)).is_none() {
             return Ok(Plan::nothing());
         }
         let mut moved = "";
+        let mut people = BTreeMap::new();
         for attempt in 0..lake.bounds.attempts_max {
-            match attempt_plan(lake, key).await? {
+            match attempt_plan(lake, key, &mut people).await? {
                 Ok(mut plan) => {
                     plan.report.conflicts = attempt as u64;
                     return Ok(plan);
@@ -91,7 +97,9 @@ impl Function for CustomerLandingToTrusted {
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-        register::unfolded(lake).await
+        let mut keys = register::unfolded(lake).await?;
+        keys.extend(project::behind(lake).await?);
+        Ok(keys)
     }
 
     async fn settle(&self, lake: &Lake, folded: Folded) -> Result<(), Error> {
@@ -99,13 +107,18 @@ impl Function for CustomerLandingToTrusted {
     }
 }
 
-/// One attempt; the inner error says what moved.
+/// One attempt; the inner error says what moved. The records that were read are kept whatever
+/// moves: they were delivered, and nobody else may ever see them again.
 async fn attempt_plan(
     lake: &Lake,
     key: &ObjectKey,
+    people: &mut BTreeMap<KeyHash, Customer>,
 ) -> Result<Result<Plan<Part, Customer, Folded>, &'static str>, Error> {
     let landed = landing::read(lake, Stream::Customer, key).await?;
-    let parts = split(lake, &landed);
+    for record in landed.batches.iter().flat_map(Customer::from_batch) {
+        transform::keep_newest(people, lake.key.person(record.email()), record);
+    }
+    let mut parts = split(lake, people);
     let source = Source::of(key);
     let named: BTreeSet<Part> = parts.keys().copied().collect();
     let Some(manifest) = register::publish(lake, key, source, &landed, &named).await? else {
@@ -116,7 +129,9 @@ async fn attempt_plan(
     {
         return Ok(Err("the quarantine"));
     }
-    let mut parts = parts;
+    if lake.store.head(key).await?.map(|meta| meta.etag) != landed.version {
+        return Ok(Err("the landing object"));
+    }
     let units = manifest.parts().map(|part| (part, parts.remove(&part).unwrap_or_default()));
     let units = units.collect();
     let report = Report {
@@ -129,16 +144,11 @@ async fn attempt_plan(
     Ok(Ok(Plan { units, settle, report }))
 }
 
-/// The newest record of each person of the object, by part of the register.
-fn split(lake: &Lake, landed: &Landed) -> BTreeMap<Part, Vec<Customer>> {
-    let mut people = BTreeMap::new();
-    for record in landed.batches.iter().flat_map(Customer::from_batch) {
-        let person = lake.key.person(record.email());
-        transform::keep_newest(&mut people, person, record);
-    }
+/// The newest record of each person, by part of the register.
+fn split(lake: &Lake, people: &BTreeMap<KeyHash, Customer>) -> BTreeMap<Part, Vec<Customer>> {
     let mut parts: BTreeMap<Part, Vec<Customer>> = BTreeMap::new();
     for (person, record) in people {
-        parts.entry(person.part(lake.settings.parts)).or_default().push(record);
+        parts.entry(person.part(lake.settings.parts)).or_default().push(record.clone());
     }
     parts
 }

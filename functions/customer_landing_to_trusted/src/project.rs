@@ -3,10 +3,10 @@
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
-use lake::key::Part;
+use lake::key::{ObjectKey, Part};
 use lake::lake::{Lake, Put};
 use lake::layout;
-use lake::object::{Ledger, Version};
+use lake::object::{self, Ledger, Version};
 use lake::registers::{ConsentRow, Consents};
 use lake::report::Report;
 use lake::tables::CUSTOMER_TRUSTED;
@@ -50,6 +50,25 @@ pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
         moved: "the register or what follows from it".to_owned(),
         attempts: lake.bounds.attempts_max,
     })
+}
+
+/// The parts of customer_trusted that do not follow from the register as it is, or whose consents
+/// do not: whoever folded into it died before it got here, and its landing object may be gone.
+pub(crate) async fn behind(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+    let mut behind = Vec::new();
+    for part in lake.settings.parts.all() {
+        let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
+        let Some(revision) = found.map(|found| found.value.revision) else { continue };
+        let consents = lake.load::<Consents>(&layout::consents(part)).await?;
+        let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+        let trusted = object::note(lake, &target).await?;
+        let follows = consents.is_some_and(|consents| consents.value.revision == revision)
+            && trusted.is_some_and(|noted| noted.footer.version.source == revision.to_string());
+        if !follows {
+            behind.push(target);
+        }
+    }
+    Ok(behind)
 }
 
 /// Brings the consents up to the register; `false` if they moved, or are ahead of it.

@@ -10,6 +10,7 @@ use lake::lake::{Lake, Put};
 use lake::landing::Landed;
 use lake::layout;
 use lake::manifest::Content;
+use lake::quarantine;
 use lake::store::list_all;
 use lake::tables::Stream;
 use serde::{Deserialize, Serialize};
@@ -128,7 +129,13 @@ pub(crate) async fn unfolded(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         let Some(manifest) = lake.load::<CustomerManifest>(&object.key).await? else { continue };
         let manifest = manifest.value;
         let version = landed.remove(&manifest.landing);
-        if manifest.content.version != version || manifest.folded != version {
+        let mut is_folded = manifest.content.version == version && manifest.folded == version;
+        if is_folded && manifest.had_fragments {
+            let wanted = manifest.content.quarantine.as_deref();
+            is_folded =
+                quarantine::is_at(lake, Stream::Customer, &manifest.landing, wanted).await?;
+        }
+        if !is_folded {
             unfolded.push(manifest.landing.clone());
         }
     }

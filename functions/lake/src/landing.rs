@@ -1,11 +1,13 @@
 //! Landing objects: read through the reader, whatever form they were delivered in.
 
 use arrow_array::RecordBatch;
+use bytes::Bytes;
 use futures::StreamExt;
 
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::Lake;
+use crate::quarantine;
 use crate::reader::{Fragment, Reader, Sink, Summary};
 use crate::tables::Stream;
 
@@ -18,6 +20,8 @@ pub struct Landed {
     pub batches: Vec<RecordBatch>,
     /// What did not become a record.
     pub fragments: Vec<Fragment>,
+    /// What its quarantine says; empty without fragments.
+    pub quarantine: Bytes,
     /// Counts of the whole object.
     pub summary: Summary,
 }
@@ -41,6 +45,7 @@ pub async fn read(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Landed
         reader.push(&chunk?, &mut landed);
     }
     landed.summary = reader.finish(&mut landed);
+    landed.quarantine = quarantine::encode(key, &landed.fragments)?;
     landed.version = Some(object.meta.etag);
     Ok(landed)
 }

@@ -14,6 +14,7 @@ use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source};
 use crate::lake::{Lake, Put, Versioned};
 use crate::landing::Landed;
 use crate::layout::{self, Slice, Span};
+use crate::quarantine;
 use crate::store::list_all;
 use crate::tables::Stream;
 
@@ -44,6 +45,8 @@ pub struct Content {
     pub rows: u64,
     /// Its fragments, by reason.
     pub fragments: BTreeMap<String, u64>,
+    /// Tells its quarantine; `None` if it has none.
+    pub quarantine: Option<String>,
     /// Keys of its records that no column takes, with the number of records.
     pub unknown_columns: BTreeMap<String, u64>,
     /// Whether Athena's JSON SerDe reads it as it is.
@@ -61,6 +64,7 @@ impl Content {
             version: landed.version.clone(),
             rows: landed.summary.rows,
             fragments,
+            quarantine: quarantine::digest(&landed.quarantine),
             unknown_columns: landed.summary.unknown_columns.clone(),
             newline_delimited: landed.summary.newline_delimited,
         }

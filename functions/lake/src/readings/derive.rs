@@ -63,8 +63,7 @@ async fn attempt<R: Rule>(
         digest: digest(&keys, &coverage),
     };
     let stale = targets.iter().any(|(_, _, target)| !target.is_at(&version));
-    let only_fragments = targets.is_empty() && manifest.had_fragments;
-    if readings.is_none() && (stale || only_fragments) {
+    if readings.is_none() && (stale || !is_quarantined::<R>(lake, &manifest).await?) {
         let read = read::<R>(lake, landing, report).await?;
         if read.landed.version != manifest.content.version {
             return Ok(Attempt::Moved("the landing object"));
@@ -85,6 +84,16 @@ async fn attempt<R: Rule>(
         partitions::settle(lake, R::TABLE, *date, &target.key, settled.occupancy).await?;
     }
     Ok(Attempt::Done)
+}
+
+/// Whether the quarantine is the one wanted. A writer that was slow may have brought back an older
+/// one, and whoever finds the landing object moved after that comes here.
+async fn is_quarantined<R: Rule>(lake: &Lake, manifest: &Manifest) -> Result<bool, Error> {
+    if !manifest.had_fragments {
+        return Ok(true);
+    }
+    let wanted = manifest.content.quarantine.as_deref();
+    quarantine::is_at(lake, R::STREAM, &manifest.landing, wanted).await
 }
 
 async fn version_of(lake: &Lake, landing: &ObjectKey) -> Result<Option<ETag>, Error> {

@@ -10,6 +10,7 @@ use crate::layout;
 use crate::manifest::Manifest;
 use crate::object;
 use crate::partitions::Occupied;
+use crate::quarantine;
 use crate::store::list_all;
 
 /// Landing objects that were added, replaced, deleted or not wholly derived; replay markers; parts
@@ -62,6 +63,9 @@ async fn is_derived<R: Rule>(
             occupied.add(slice.date, noted.occupancy(), &manifest.landing);
         }
     }
-    // The quarantine is written before the slices; without any it leaves no other trace.
-    Ok(derived && !(manifest.had_fragments && manifest.slices.is_empty()))
+    if derived && manifest.had_fragments {
+        let wanted = manifest.content.quarantine.as_deref();
+        derived = quarantine::is_at(lake, R::STREAM, &manifest.landing, wanted).await?;
+    }
+    Ok(derived)
 }

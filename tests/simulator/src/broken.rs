@@ -1,0 +1,193 @@
+//! Protocols that are broken on purpose, each by what the handlers are made to see: the test of
+//! the tester.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use lake::key::{ETag, ObjectKey};
+use lake::layout;
+use lake::store::{Object, Precondition, StoreError};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::bucket::Bucket;
+use crate::store::{Call, Reply};
+
+/// The protocol of a run: as it is, or broken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// As it is.
+    #[default]
+    Sound,
+    /// Derived objects are written whatever became of them since they were noted.
+    BlindPut,
+    /// Two versions of a derived object with the same rows have the same tag, as if its footer
+    /// carried no revisions.
+    TagsOfRows,
+    /// The register is read before the manifest is published.
+    RegisterBeforeManifest,
+    /// A revision is applied as soon as it is seen, before the work.
+    AppliedBeforeWork,
+    /// The object that an event says is deleted is taken to be gone.
+    DeletionIsTruth,
+}
+
+impl Protocol {
+    /// Those that are broken.
+    pub const BROKEN: [Self; 5] = [
+        Self::BlindPut,
+        Self::TagsOfRows,
+        Self::RegisterBeforeManifest,
+        Self::AppliedBeforeWork,
+        Self::DeletionIsTruth,
+    ];
+}
+
+/// What an invocation remembers that breaks a protocol.
+#[derive(Debug, Default)]
+pub(crate) struct Delusion {
+    /// Landing objects that an event said are deleted.
+    pub(crate) deleted: BTreeSet<ObjectKey>,
+    /// The registers as they were when a landing object was last read.
+    registers: BTreeMap<ObjectKey, (ETag, Bytes)>,
+    has_read_landing: bool,
+    /// For each part of a register the record of what was applied, once that was read.
+    applied: BTreeMap<ObjectKey, ObjectKey>,
+}
+
+const ZONES: [&str; 2] = ["trusted/", "curated/"];
+
+fn is_derived(key: &ObjectKey) -> bool {
+    ZONES.iter().any(|zone| key.after(zone).is_some())
+}
+
+fn is_register(key: &ObjectKey) -> bool {
+    key.after(layout::CONSENTS).is_some() || key.after(layout::CURATED_REGISTER).is_some()
+}
+
+impl Protocol {
+    /// Does what a call asks, as the protocol has it.
+    pub(crate) fn perform(
+        self,
+        bucket: &mut Bucket,
+        call: &Call,
+        delusion: &mut Delusion,
+    ) -> Reply {
+        match (self, call) {
+            (Self::BlindPut, Call::Put(key, bytes, _)) if is_derived(key) => {
+                bucket.perform(&Call::Put(key.clone(), bytes.clone(), Precondition::None))
+            }
+            (Self::TagsOfRows, _) => tags_of_rows(bucket, call),
+            (Self::DeletionIsTruth, Call::Head(key)) if delusion.deleted.contains(key) => {
+                Reply::Meta(None)
+            }
+            (Self::DeletionIsTruth, Call::Stream(key)) if delusion.deleted.contains(key) => {
+                Reply::Object(None)
+            }
+            (Self::RegisterBeforeManifest, _) => register_before_manifest(bucket, call, delusion),
+            (Self::AppliedBeforeWork, _) => applied_before_work(bucket, call, delusion),
+            _ => bucket.perform(call),
+        }
+    }
+
+    /// The tag of a version, as the handlers see it.
+    pub(crate) fn shown(self, bucket: &Bucket, key: &ObjectKey, etag: &ETag) -> ETag {
+        if self != Self::TagsOfRows || !is_derived(key) {
+            return etag.clone();
+        }
+        let rows = format!("{:?}", bucket.derived(etag).rows);
+        ETag::new(hex::encode(&Sha256::digest(rows.as_bytes())[..16]))
+    }
+}
+
+fn tags_of_rows(bucket: &mut Bucket, call: &Call) -> Reply {
+    let protocol = Protocol::TagsOfRows;
+    let mut call = call.clone();
+    if let Call::Put(key, _, when) = &mut call
+        && let Precondition::IfMatch(noted) = when
+    {
+        let current = bucket.objects.get(key).cloned();
+        match current {
+            Some(etag) if protocol.shown(bucket, key, &etag) == *noted => {
+                *when = Precondition::IfMatch(etag);
+            }
+            _ => return Reply::StoreError(StoreError::Precondition { key: key.clone() }),
+        }
+    }
+    let mut reply = bucket.perform(&call);
+    match &mut reply {
+        Reply::Meta(Some(meta)) | Reply::Object(Some(Object { meta, .. })) => {
+            meta.etag = protocol.shown(bucket, &meta.key, &meta.etag);
+        }
+        Reply::Page(page) => {
+            for meta in &mut page.objects {
+                meta.etag = protocol.shown(bucket, &meta.key, &meta.etag);
+            }
+        }
+        Reply::Put(etag) => {
+            if let Call::Put(key, ..) = &call {
+                *etag = protocol.shown(bucket, key, etag);
+            }
+        }
+        _ => {}
+    }
+    reply
+}
+
+fn register_before_manifest(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion) -> Reply {
+    if let Call::Stream(_) = call {
+        delusion.has_read_landing = true;
+        let registers = bucket.objects.iter().filter(|(key, _)| is_register(key));
+        delusion.registers = registers
+            .map(|(key, etag)| (key.clone(), (etag.clone(), bucket.bytes(etag).clone())))
+            .collect();
+    }
+    let mut reply = bucket.perform(call);
+    if let Call::Head(key) | Call::Get(key, _) = call
+        && delusion.has_read_landing
+        && is_register(key)
+    {
+        let known = delusion.registers.get(key);
+        match (&mut reply, known) {
+            (Reply::Meta(meta), None) => *meta = None,
+            (Reply::Object(object), None) => *object = None,
+            (Reply::Meta(Some(meta)), Some((etag, _))) => meta.etag = etag.clone(),
+            (Reply::Object(Some(object)), Some((etag, bytes))) => {
+                object.meta.etag = etag.clone();
+                object.bytes = bytes.clone();
+            }
+            _ => {}
+        }
+    }
+    reply
+}
+
+fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion) -> Reply {
+    let reply = bucket.perform(call);
+    match call {
+        Call::Stream(_) => delusion.applied.clear(),
+        Call::Head(key) | Call::Get(key, _) => {
+            for (stream, register) in
+                [("accelerometer", layout::CONSENTS), ("step_trainer", layout::CURATED_REGISTER)]
+            {
+                if let Some(part) = key.after(&format!("state/{stream}/applied/")) {
+                    delusion
+                        .applied
+                        .insert(ObjectKey::new(format!("{register}{part}")), key.clone());
+                }
+            }
+            if let Some(applied) = delusion.applied.remove(key)
+                && let Some(register) = bucket.load::<Value>(key)
+            {
+                let revision = register["revision"].as_u64().unwrap_or(0);
+                let known = bucket.load::<Value>(&applied);
+                if known.is_none_or(|known| known["revision"].as_u64() < Some(revision)) {
+                    let bytes = format!("{{\"revision\":{revision}}}").into();
+                    bucket.perform(&Call::Put(applied, bytes, Precondition::None));
+                }
+            }
+        }
+        _ => {}
+    }
+    reply
+}
