@@ -85,7 +85,10 @@ enum Step {
 impl Framing {
     pub(super) fn new(stream: Stream, limits: &Limits) -> Self {
         Self {
-            limits: limits.clone(),
+            limits: Limits {
+                record_bytes_max: limits.record_bytes_max.min(u32::MAX as usize),
+                ..limits.clone()
+            },
             names: Names::new(stream),
             record: Record::default(),
             rows: Rows::new(stream, limits),
@@ -282,18 +285,23 @@ impl Framing {
         }
         let view = &buffer[start..start + length];
         let admitted = self.rows.admit(view, &self.record);
-        if let Err(Fault { reason, at, message }) = &admitted
+        if let Err(fault) = &admitted
             && self.record.may_swallow()
         {
+            let Fault { reason, at, message } = &**fault;
             let (at, reason, message) = (start + at, *reason, message.clone());
             self.close(sink);
             self.begin(start, at, reason, message, Some(start + length));
             self.waste(&buffer[start..=start]);
             return Step::Next(start + 1);
         }
-        self.close(sink);
+        if self.wreck.is_some() {
+            self.close(sink);
+        }
         self.records += 1;
-        self.note_unknown(view);
+        if !self.record.unknown.is_empty() {
+            self.note_unknown(view);
+        }
         self.lines.objects += 1;
         self.lines.clean &= self.lines.objects == 1 && !self.record.line_feeds;
         match admitted {

@@ -24,6 +24,7 @@
 //! assert_eq!(found.fragments[0].reason.code(), "cut_off");
 //! ```
 
+mod column;
 mod expectations;
 mod fragment;
 mod framing;

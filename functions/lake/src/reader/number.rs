@@ -26,6 +26,37 @@ pub(super) fn whole(number: &[u8]) -> Result<i64, Reason> {
     i64::try_from(value).map_err(|_| Reason::OutOfRange)
 }
 
+/// The double nearest to a JSON number, if it is finite.
+pub(super) fn double(number: &str) -> Option<f64> {
+    short_double(number.as_bytes())
+        .or_else(|| number.parse().ok())
+        .filter(|value: &f64| value.is_finite())
+}
+
+/// The double nearest to a number of up to 15 digits without an exponent. Both the digits and the
+/// power of ten are then doubles, so that one division rounds once, and correctly (Clinger, 1990).
+fn short_double(number: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    if digits.len() > 16 {
+        return None;
+    }
+    let (mut mantissa, mut point) = (0u64, digits.len());
+    for (i, &byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(byte - b'0'),
+            b'.' => point = i + 1,
+            _ => return None,
+        }
+    }
+    if mantissa >= 1 << 53 {
+        return None;
+    }
+    let value = mantissa as f64 / POWERS.get(digits.len() - point)?;
+    Some(if digits.len() < number.len() { -value } else { value })
+}
+
 /// The digits of a number for a column of text: of a whole number just these, of another as it is
 /// written.
 pub(super) fn as_text(number: &str) -> String {
