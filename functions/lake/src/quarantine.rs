@@ -8,7 +8,6 @@ use crate::key::ObjectKey;
 use crate::lake::{Lake, Put};
 use crate::landing::Landed;
 use crate::layout;
-use crate::reader::Fragment;
 use crate::store::{ByteRange, Precondition};
 use crate::tables::Stream;
 
@@ -26,13 +25,15 @@ pub async fn derive(
         Some(object) => (Some(object.meta.etag), object.bytes),
         None => (None, bytes::Bytes::new()),
     };
-    let mut wanted = Vec::new();
+    let mut wanted = String::new();
     for fragment in &landed.fragments {
-        serde_json::to_writer(&mut wanted, &Line::from(fragment))
+        let line = fragment
+            .to_line()
             .map_err(|source| Error::Encode { what: key.to_string(), source: source.into() })?;
-        wanted.push(b'\n');
+        wanted.push_str(&line);
+        wanted.push('\n');
     }
-    let put = if wanted == bytes.as_ref() {
+    let put = if wanted.as_bytes() == bytes.as_ref() {
         return Ok(Put::Done(etag.unwrap_or_else(|| crate::key::ETag::new(""))));
     } else if wanted.is_empty() {
         lake.store.delete(&key).await?;
@@ -42,25 +43,4 @@ pub async fn derive(
     };
     let current = lake.store.head(landing).await?.map(|meta| meta.etag);
     Ok(if current == landed.version { put } else { Put::Moved })
-}
-
-#[derive(serde::Serialize)]
-struct Line<'a> {
-    reason: &'static str,
-    message: &'a str,
-    offset_bytes: u64,
-    length_bytes: u64,
-    raw: std::borrow::Cow<'a, str>,
-}
-
-impl<'a> From<&'a Fragment> for Line<'a> {
-    fn from(fragment: &'a Fragment) -> Self {
-        Self {
-            reason: fragment.reason.code(),
-            message: &fragment.message,
-            offset_bytes: fragment.offset_bytes,
-            length_bytes: fragment.length_bytes,
-            raw: String::from_utf8_lossy(&fragment.raw),
-        }
-    }
 }

@@ -38,6 +38,7 @@ pub(crate) struct Summary {
 
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_time()
         .build()
         .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
     let files = args.data.as_deref().map(feeds::find).transpose()?;
