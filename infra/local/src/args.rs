@@ -17,6 +17,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Puts feeds into the landing zone and lets the chain run to rest
     Run(RunArgs),
+    /// Processes what appears and disappears in the landing zone, until interrupted
+    Watch(WatchArgs),
+    /// Recomputes every table by the rules and compares, row by row
+    Verify(VerifyArgs),
+    /// Derives a lake again, after a lost event or under other policies
+    Replay(ReplayArgs),
     /// Makes data shaped like the three feeds
     Generate(GenerateArgs),
     /// Shows the eight tables of a lake
@@ -35,13 +41,47 @@ pub(crate) struct RunArgs {
     pub(crate) lake: PathBuf,
     #[command(flatten)]
     pub(crate) policies: PolicyArgs,
+    /// Deliver events shuffled, duplicated and concurrently, by this seed
+    #[arg(long, value_name = "SEED")]
+    pub(crate) chaos: Option<u64>,
+    /// How to print the tables
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct WatchArgs {
+    /// Folder of the lake; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "lake")]
+    pub(crate) lake: PathBuf,
+    #[command(flatten)]
+    pub(crate) policies: PolicyArgs,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct VerifyArgs {
+    /// Folder of the lake
+    #[arg(long, value_name = "DIR", default_value = "lake")]
+    pub(crate) lake: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ReplayArgs {
+    /// Folder of the lake
+    #[arg(long, value_name = "DIR", default_value = "lake")]
+    pub(crate) lake: PathBuf,
+    /// Landing objects to look at again, such as landing/accelerometer/2026/
+    #[arg(value_name = "PREFIX", default_value = "landing/")]
+    pub(crate) prefix: String,
+    #[command(flatten)]
+    pub(crate) policies: PolicyArgs,
     /// How to print the tables
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }
 
 /// The policies; an existing lake keeps its own.
-#[derive(ClapArgs, Clone, Copy)]
+#[derive(ClapArgs, Clone, Copy, Default)]
 pub(crate) struct PolicyArgs {
     /// Which readings a consent covers: any or as-of
     #[arg(long, value_name = "POLICY")]

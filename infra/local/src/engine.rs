@@ -36,6 +36,19 @@ pub(crate) struct Effort {
     pub(crate) dead_letters: Vec<(ObjectKey, String)>,
 }
 
+impl Effort {
+    /// An error, if anything was given up.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self.dead_letters.first() {
+            None => Ok(()),
+            Some((key, reason)) => Err(Failure::DeadLetters {
+                count: self.dead_letters.len(),
+                first: format!("{key}: {reason}"),
+            }),
+        }
+    }
+}
+
 impl Engine {
     /// Queues whatever was added, replaced, deleted or left unfinished while nobody was looking.
     pub(crate) async fn reconcile(&self) -> Result<(), Error> {

@@ -25,6 +25,9 @@ pub(crate) enum Failure {
         "{count} objects could not be worked on; the first: {first}; mend the cause and run again"
     )]
     DeadLetters { count: usize, first: String },
+    /// A lake that is not what the rules give.
+    #[error("not as the rules have it: {0}; run `stedi run` on the lake and verify again")]
+    Differs(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -40,7 +43,11 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Settings { .. } => 2,
-            Self::Io { .. } | Self::Lake(_) | Self::DeadLetters { .. } | Self::Other(_) => 1,
+            Self::Io { .. }
+            | Self::Lake(_)
+            | Self::DeadLetters { .. }
+            | Self::Differs(_)
+            | Self::Other(_) => 1,
         }
     }
 }

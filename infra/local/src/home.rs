@@ -22,10 +22,17 @@ use crate::failure::Failure;
 const PARTS: u16 = 16;
 const KEY_BYTES: usize = 32;
 
+/// Whether other policies than a lake's own are refused, or become its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    Refused,
+    Allowed,
+}
+
 /// The folder of a lake.
 pub(crate) struct Home {
     folder: PathBuf,
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl Home {
@@ -42,7 +49,7 @@ impl Home {
         let path = private.join("lock");
         let lock = File::create(&path).map_err(Failure::io(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: Some(lock) }),
+            Ok(()) => Ok(Self { folder: folder.to_owned(), lock: Some(lock) }),
             Err(fs::TryLockError::WouldBlock) => Err(Failure::Usage(format!(
                 "{} is in use by another stedi; wait for it, or stop it",
                 folder.display()
@@ -60,7 +67,7 @@ impl Home {
                 folder.display()
             )));
         }
-        Ok(Self { folder: folder.to_owned(), _lock: None })
+        Ok(Self { folder: folder.to_owned(), lock: None })
     }
 
     fn may_hold_a_lake(folder: &Path) -> Result<bool, Failure> {
@@ -82,7 +89,7 @@ impl Home {
     /// Opens the store; what an interrupted process left half-written is removed.
     pub(crate) fn store(&self) -> Result<FolderStore, Failure> {
         let scratch = self.folder.join(".stedi/scratch");
-        match self._lock {
+        match self.lock {
             Some(_) => FolderStore::open(&self.folder, &scratch).map_err(Failure::io(&self.folder)),
             None => Ok(FolderStore::read_only(&self.folder, &scratch)),
         }
@@ -92,7 +99,7 @@ impl Home {
     pub(crate) fn catalog(&self) -> Result<StoreCatalog, Failure> {
         let folder = self.folder.join(".stedi/catalog");
         let scratch = self.folder.join(".stedi/catalog-scratch");
-        let store = match self._lock {
+        let store = match self.lock {
             Some(_) => FolderStore::open(&folder, &scratch).map_err(Failure::io(&folder))?,
             None => FolderStore::read_only(&folder, &scratch),
         };
@@ -110,11 +117,17 @@ impl Home {
         })
     }
 
+    /// Opens a lake that is there, to look at it.
+    pub(crate) async fn look(&self) -> Result<Lake, Failure> {
+        self.open(Arc::new(self.store()?), PolicyArgs::default(), Change::Refused).await
+    }
+
     /// Opens the lake over `store`, or makes it.
     pub(crate) async fn open(
         &self,
         store: Arc<dyn Store>,
         policies: PolicyArgs,
+        change: Change,
     ) -> Result<Lake, Failure> {
         let recorded = self.settings(store.as_ref()).await?;
         let parts = match &recorded {
@@ -124,7 +137,11 @@ impl Home {
         let kept = recorded.as_ref().map_or_else(Policies::default, |settings| settings.policies);
         let key = self.key(recorded.is_some())?;
         let catalog = Arc::new(self.catalog()?);
-        let opened = Lake::open(store, catalog, key, parts, policies.over(kept)).await;
+        let policies = policies.over(kept);
+        if change == Change::Allowed {
+            Lake::change_policies(store.as_ref(), policies).await?;
+        }
+        let opened = Lake::open(store, catalog, key, parts, policies).await;
         opened.map_err(|error| match error {
             Error::Settings(source) => Failure::Settings { folder: self.folder.clone(), source },
             error => error.into(),

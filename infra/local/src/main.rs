@@ -11,8 +11,11 @@ mod home;
 mod progress;
 mod queues;
 mod render;
+mod replay;
 mod run;
 mod status;
+mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(&args),
+        Command::Watch(args) => watch::watch(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Status(args) => status::status(&args),
         Command::Catalog(args) => catalog::catalog(&args),

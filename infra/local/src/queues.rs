@@ -11,6 +11,9 @@ use lake::key::{ETag, ObjectKey};
 use lake::store::{
     ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError,
 };
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use tokio::sync::Notify;
 
 /// A function's keys wait in the order of the patterns of its rule: a function, and the number of
@@ -27,6 +30,8 @@ pub(crate) struct Queues {
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<Stage, BTreeMap<ObjectKey, u32>>,
+    /// Draws what comes next, where events are to be delivered out of order.
+    chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
     /// Keys that were ever queued.
     queued: u64,
@@ -58,8 +63,11 @@ pub(crate) struct Progress {
 }
 
 impl Queues {
-    pub(crate) fn new(routes: Routes) -> Self {
-        Self { routes, state: Mutex::default(), changed: Notify::new() }
+    /// Queues by these routes; delivered shuffled, duplicated and concurrently by the seed, if
+    /// there is one.
+    pub(crate) fn new(routes: Routes, chaos: Option<u64>) -> Self {
+        let state = State { chaos: chaos.map(ChaCha8Rng::seed_from_u64), ..State::default() };
+        Self { routes, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Queues a key for every function it wakes.
@@ -106,6 +114,7 @@ impl Queues {
                 let ahead = state.running.keys().next().copied();
                 match (first, ahead) {
                     (None, None) => return None,
+                    (Some(_), _) if state.chaos.is_some() => return state.draw(),
                     (Some(stage), ahead) if ahead.is_none_or(|ahead| stage <= ahead) => {
                         return Some(state.take(stage, workers));
                     }
@@ -127,6 +136,19 @@ impl Queues {
         self.changed.notify_waiters();
     }
 
+    /// Waits until something is queued.
+    pub(crate) async fn queued(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.state().waiting.values().any(|keys| !keys.is_empty()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         let state = self.state();
         Progress { queued: state.queued, done: state.done }
@@ -138,6 +160,29 @@ impl Queues {
 }
 
 impl State {
+    /// Any stage's keys, any of them; some stay, to be delivered a second time.
+    fn draw(&mut self) -> Option<Batch> {
+        const AGAIN: f64 = 0.2;
+        let chaos = self.chaos.as_mut()?;
+        let stages: Vec<Stage> = self.waiting.keys().copied().collect();
+        let stage = *stages.get(chaos.random_range(0..stages.len()))?;
+        let waiting = self.waiting.get_mut(&stage)?;
+        let mut keys = BTreeMap::new();
+        let wanted = chaos.random_range(1..=waiting.len());
+        for _ in 0..wanted {
+            let drawn = waiting.keys().nth(chaos.random_range(0..waiting.len())).cloned()?;
+            let deliveries = waiting.remove(&drawn)?;
+            keys.insert(drawn, deliveries);
+            if waiting.is_empty() {
+                break;
+            }
+        }
+        let again = keys.iter().filter(|_| chaos.random_bool(AGAIN));
+        waiting.extend(again.map(|(key, deliveries)| (key.clone(), *deliveries)));
+        *self.running.entry(stage).or_default() += 1;
+        Some(Batch { stage, keys })
+    }
+
     /// A fair share of a stage's keys, so that every worker has some.
     fn take(&mut self, stage: Stage, workers: usize) -> Batch {
         const BATCH_MAX: usize = 256;

@@ -6,17 +6,16 @@ use std::time::{Duration, Instant};
 
 use ::generate::Options;
 use chain::Routes;
-use lake::lake::Lake;
 use lake::store::FolderStore;
 use serde::Serialize;
 
-use crate::args::{Format, RunArgs};
+use crate::args::{Format, PolicyArgs, RunArgs};
 use crate::engine::{Effort, Engine};
 use crate::failure::Failure;
 use crate::feeds::{self, FeedFile};
-use crate::home::Home;
+use crate::home::{Change, Home};
 use crate::queues::{AnnouncingStore, Queues};
-use crate::status::{self, Status};
+use crate::status::{self, Status, block_on_threads};
 use crate::{generate, progress, render};
 
 /// What a run did.
@@ -36,13 +35,22 @@ pub(crate) struct Summary {
     pub(crate) sample: Option<String>,
 }
 
+/// The landing objects a command dealt with itself.
+pub(crate) struct Counts {
+    pub(crate) files_put: usize,
+    pub(crate) files_unchanged: usize,
+}
+
+/// A lake with its chain ready.
+pub(crate) struct Started {
+    pub(crate) engine: Engine,
+    pub(crate) folder: Arc<FolderStore>,
+    at: Instant,
+}
+
 pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_time()
-        .build()
-        .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
     let files = args.data.as_deref().map(feeds::find).transpose()?;
-    let summary = runtime.block_on(run_chain(args, files))?;
+    let summary = block_on_threads(run_chain(args, files))?;
     match args.format {
         Format::Table => render::summary(&summary),
         Format::Json => render::json(&summary)?,
@@ -50,47 +58,51 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the run says how long it took")]
 async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summary, Failure> {
     let home = Home::take(&args.lake)?;
-    let folder = Arc::new(home.store()?);
-    let is_new = home.settings(folder.as_ref()).await?.is_none();
+    let is_new = home.settings(&home.store()?).await?.is_none();
     let sample = match &files {
         None if is_new && !args.lake.join("landing").exists() => Some(make_sample(args)?),
         _ => None,
     };
-    let started = Instant::now();
-    let queues = Arc::new(Queues::new(
-        Routes::deployed().map_err(|error| Failure::Other(error.to_string()))?,
-    ));
-    let store = Arc::new(AnnouncingStore { store: folder.clone(), queues: Arc::clone(&queues) });
-    let lake = Arc::new(home.open(store, args.policies).await?);
-    let workers = thread::available_parallelism().map_or(1, Into::into);
-    let engine = Engine { lake: Arc::clone(&lake), queues, workers };
-    engine.reconcile().await?;
-    let (files_put, files_unchanged) = put(&engine, &folder, files.unwrap_or_default())?;
-    let effort = watched(&engine).await?;
-    let took = started.elapsed();
-    if let Some((key, reason)) = effort.dead_letters.first() {
-        return Err(Failure::DeadLetters {
-            count: effort.dead_letters.len(),
-            first: format!("{key}: {reason}"),
-        });
-    }
-    summarise(&lake, effort, took, (files_put, files_unchanged), sample).await
+    let started = start(&home, args.policies, Change::Refused, args.chaos).await?;
+    started.engine.reconcile().await?;
+    let counts = put(&started, files.unwrap_or_default())?;
+    finish(started, counts, sample).await
 }
 
-async fn summarise(
-    lake: &Lake,
-    effort: Effort,
-    took: Duration,
-    (files_put, files_unchanged): (usize, usize),
+/// Opens a lake and makes its chain ready.
+#[expect(clippy::disallowed_methods, reason = "the run says how long it took")]
+pub(crate) async fn start(
+    home: &Home,
+    policies: PolicyArgs,
+    change: Change,
+    chaos: Option<u64>,
+) -> Result<Started, Failure> {
+    let at = Instant::now();
+    let folder = Arc::new(home.store()?);
+    let routes = Routes::deployed().map_err(|error| Failure::Other(error.to_string()))?;
+    let queues = Arc::new(Queues::new(routes, chaos));
+    let store = Arc::new(AnnouncingStore { store: folder.clone(), queues: Arc::clone(&queues) });
+    let lake = Arc::new(home.open(store, policies, change).await?);
+    let workers = thread::available_parallelism().map_or(1, Into::into);
+    Ok(Started { engine: Engine { lake, queues, workers }, folder, at })
+}
+
+/// Lets the chain come to rest, and says what came of it.
+pub(crate) async fn finish(
+    started: Started,
+    counts: Counts,
     sample: Option<String>,
 ) -> Result<Summary, Failure> {
+    let effort = watched(&started.engine).await?;
+    let took = started.at.elapsed();
+    effort.check()?;
+    let lake = &started.engine.lake;
     Ok(Summary {
         status: status::collect(lake.store.as_ref(), lake.catalog.as_ref()).await?,
-        files_put,
-        files_unchanged,
+        files_put: counts.files_put,
+        files_unchanged: counts.files_unchanged,
         invocations: effort.invocations,
         objects_written: effort.report.objects_written,
         conflicts: effort.report.conflicts,
@@ -113,25 +125,21 @@ fn make_sample(args: &RunArgs) -> Result<String, Failure> {
 }
 
 /// Puts files into the landing zone; those that lie there already are left alone.
-fn put(
-    engine: &Engine,
-    folder: &FolderStore,
-    files: Vec<FeedFile>,
-) -> Result<(usize, usize), Failure> {
+fn put(started: &Started, files: Vec<FeedFile>) -> Result<Counts, Failure> {
     let bar = progress::bar(files.len() as u64, "files");
     bar.set_message("putting");
-    let (mut put, mut unchanged) = (0, 0);
+    let mut counts = Counts { files_put: 0, files_unchanged: 0 };
     for file in files {
-        if folder.import(&file.path, &file.key)? {
-            engine.queues.announce(&file.key);
-            put += 1;
+        if started.folder.import(&file.path, &file.key)? {
+            started.engine.queues.announce(&file.key);
+            counts.files_put += 1;
         } else {
-            unchanged += 1;
+            counts.files_unchanged += 1;
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok((put, unchanged))
+    Ok(counts)
 }
 
 /// Comes to rest, with a progress bar.

@@ -72,6 +72,17 @@ pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
     runtime.block_on(future)
 }
 
+/// Runs a future to its end, with as many threads as there are cores.
+pub(crate) fn block_on_threads<T>(
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("start the runtime: {error}")))?;
+    runtime.block_on(future)
+}
+
 /// Looks at every object of a lake once.
 pub(crate) async fn collect(store: &dyn Store, catalog: &dyn Catalog) -> Result<Status, Failure> {
     let mut streams = BTreeMap::new();

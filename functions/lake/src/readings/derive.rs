@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::sorted::Sorted;
-use super::{Coverage, Rule, contended};
+use super::{Coverage, Rule, contended, rule_of};
 use crate::derivation::Target;
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source, VersionDigest};
@@ -58,7 +58,7 @@ async fn attempt<R: Rule>(
     let keys = manifest.current_keys();
     let coverage = R::coverage(lake, &keys).await?;
     let version = Version {
-        rule: format!("{} {}", R::TABLE.name, R::policies(lake)),
+        rule: rule_of::<R>(lake),
         source: manifest.sequence.to_string(),
         digest: digest(&keys, &coverage),
     };
