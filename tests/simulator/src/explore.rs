@@ -91,12 +91,13 @@ pub struct Explored {
 }
 
 /// Runs seed after seed from `first` on, on all cores, until one fails or the time is up (or so
-/// many runs are done).
+/// many runs are done). Only what `matters` is a failure.
 pub fn explore(
     first: u64,
     runs_max: u64,
     time_max: Duration,
     protocol: Protocol,
+    matters: fn(Promise) -> bool,
 ) -> (Explored, Option<Failure>) {
     let (next, calls, runs) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let (stop, failure) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
@@ -116,7 +117,9 @@ pub fn explore(
                     let outcome = caught(|| run(&scenario, choices, protocol, &routes, false));
                     runs.fetch_add(1, Ordering::Relaxed);
                     calls.fetch_add(outcome.calls, Ordering::Relaxed);
-                    if let Some(violation) = outcome.violation {
+                    if let Some(violation) = outcome.violation
+                        && matters(violation.promise)
+                    {
                         stop.store(true, Ordering::Relaxed);
                         let found = Found { scenario, choices: outcome.choices };
                         let mut failure = failure.lock().expect("nobody panicked");
