@@ -33,12 +33,11 @@ pub(crate) async fn project(
         source: register.revision.to_string(),
         digest: String::new(),
     };
-    let noted = target.noted.as_ref().map(|noted| &noted.footer.version);
-    if noted.is_some_and(|noted| noted.source > version.source) {
+    if target.is_from_after(&version.source) {
         return Ok(Err("the register"));
     }
     let mut report = Report::default();
-    if noted == Some(&version) {
+    if target.is_at(&version) {
         report.objects_unchanged += 1;
         return Ok(Ok(report));
     }

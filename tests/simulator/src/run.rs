@@ -27,8 +27,6 @@ use crate::world::{Promise, Queued, Shared, Violation, World};
 const STEPS_MAX: u64 = 60_000;
 const DELIVERIES_MAX: usize = 60;
 const ROUNDS_MAX: usize = 24;
-/// Enough for work that others keep disturbing, few enough to see when somebody never gets on.
-const ATTEMPTS_MAX: usize = 24;
 
 /// How a run went.
 #[derive(Debug)]
@@ -560,13 +558,13 @@ impl Run {
     }
 }
 
-async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
+pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     let store: Arc<dyn Store> = Arc::new(remote.clone());
     let catalog: Arc<dyn Catalog> = Arc::new(remote);
     let key = LakeKey::new(SECRET).expect("the secret is long enough");
     let parts = Parts::try_from(setting.parts).expect("a power of two");
     let mut lake = Lake::open(store, catalog, key, parts, setting.policies).await.ok()?;
-    lake.bounds.attempts_max = ATTEMPTS_MAX;
+    lake.bounds.attempts_max = setting.attempts_max;
     lake.bounds.wide_keys_min = setting.wide_keys_min;
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
