@@ -4,7 +4,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use chain::Routes;
@@ -51,7 +51,9 @@ impl fmt::Display for Failure {
 
 /// The wiring that is deployed.
 pub(crate) fn routes() -> Arc<Routes> {
-    Arc::new(Routes::deployed().expect("the template wires every function"))
+    static ROUTES: LazyLock<Arc<Routes>> =
+        LazyLock::new(|| Arc::new(Routes::deployed().expect("the template wires every function")));
+    Arc::clone(&ROUTES)
 }
 
 fn caught(work: impl FnOnce() -> Outcome) -> Outcome {
@@ -71,6 +73,11 @@ fn caught(work: impl FnOnce() -> Outcome) -> Outcome {
 pub fn run_seed(seed: u64, protocol: Protocol, traced: bool) -> Outcome {
     let scenario = Scenario::of_seed(seed);
     caught(|| run(&scenario, Choices::drawn(seed), protocol, &routes(), traced))
+}
+
+/// Runs a workload under the schedule of a seed.
+pub fn run_scenario(scenario: &Scenario, seed: u64, protocol: Protocol) -> Outcome {
+    caught(|| run(scenario, Choices::drawn(seed), protocol, &routes(), false))
 }
 
 /// Plays a run back.

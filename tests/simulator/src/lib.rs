@@ -25,6 +25,6 @@ mod world;
 
 pub use broken::Protocol;
 pub use crowd::{Fared, Turns, crowd};
-pub use explore::{Failure, Found, explore, replay_scenario, run_seed};
+pub use explore::{Failure, Found, explore, replay_scenario, run_scenario, run_seed};
 pub use run::{Outcome, run};
 pub use world::{Promise, Violation};

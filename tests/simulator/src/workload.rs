@@ -117,6 +117,11 @@ impl Scenario {
 }
 
 impl Setting {
+    /// The settings of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        Self::drawn(&mut Random::new(seed))
+    }
+
     fn drawn(random: &mut Random) -> Self {
         let policies = Policies {
             consent: *random.one(&[Consent::Any, Consent::AsOf]),
