@@ -34,8 +34,7 @@ pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
             source: register.revision.to_string(),
             digest: String::new(),
         };
-        let newer = |source: &str| source > version.source.as_str();
-        if target.noted.as_ref().is_some_and(|noted| newer(&noted.footer.version.source)) {
+        if target.is_from_after(&version.source) {
             report.conflicts += 1;
             continue;
         }

@@ -38,12 +38,11 @@ pub(crate) async fn project(
     register: &CuratedRegister,
 ) -> Result<Result<Report, &'static str>, Error> {
     let version = version(lake, register);
-    let noted = target.noted.as_ref().map(|noted| &noted.footer.version);
-    if noted.is_some_and(|noted| noted.source > version.source) {
+    if target.is_from_after(&version.source) {
         return Ok(Err("the register"));
     }
     let mut report = Report::default();
-    if noted == Some(&version) {
+    if target.is_at(&version) {
         report.objects_unchanged += 1;
         return Ok(Ok(report));
     }

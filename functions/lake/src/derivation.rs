@@ -33,6 +33,12 @@ impl Target {
         Ok(Self { key, noted })
     }
 
+    /// Whether the target follows from a later version of its source, where versions are numbers
+    /// of a fixed width.
+    pub fn is_from_after(&self, source: &str) -> bool {
+        self.noted.as_ref().is_some_and(|noted| noted.footer.version.source.as_str() > source)
+    }
+
     /// Whether the target has the rows of this version already.
     pub fn is_at(&self, version: &Version) -> bool {
         self.noted.as_ref().is_some_and(|noted| noted.footer.version == *version)

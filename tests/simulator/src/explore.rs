@@ -4,7 +4,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use chain::Routes;
@@ -51,7 +51,9 @@ impl fmt::Display for Failure {
 
 /// The wiring that is deployed.
 pub(crate) fn routes() -> Arc<Routes> {
-    Arc::new(Routes::deployed().expect("the template wires every function"))
+    static ROUTES: LazyLock<Arc<Routes>> =
+        LazyLock::new(|| Arc::new(Routes::deployed().expect("the template wires every function")));
+    Arc::clone(&ROUTES)
 }
 
 fn caught(work: impl FnOnce() -> Outcome) -> Outcome {
@@ -73,6 +75,11 @@ pub fn run_seed(seed: u64, protocol: Protocol, traced: bool) -> Outcome {
     caught(|| run(&scenario, Choices::drawn(seed), protocol, &routes(), traced))
 }
 
+/// Runs a workload under the schedule of a seed.
+pub fn run_scenario(scenario: &Scenario, seed: u64, protocol: Protocol) -> Outcome {
+    caught(|| run(scenario, Choices::drawn(seed), protocol, &routes(), false))
+}
+
 /// Plays a run back.
 pub fn replay_scenario(found: &Found, protocol: Protocol, traced: bool) -> Outcome {
     let choices = Choices::given(found.choices.clone());
@@ -91,12 +98,13 @@ pub struct Explored {
 }
 
 /// Runs seed after seed from `first` on, on all cores, until one fails or the time is up (or so
-/// many runs are done).
+/// many runs are done). Only what `matters` is a failure.
 pub fn explore(
     first: u64,
     runs_max: u64,
     time_max: Duration,
     protocol: Protocol,
+    matters: fn(Promise) -> bool,
 ) -> (Explored, Option<Failure>) {
     let (next, calls, runs) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let (stop, failure) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
@@ -116,7 +124,9 @@ pub fn explore(
                     let outcome = caught(|| run(&scenario, choices, protocol, &routes, false));
                     runs.fetch_add(1, Ordering::Relaxed);
                     calls.fetch_add(outcome.calls, Ordering::Relaxed);
-                    if let Some(violation) = outcome.violation {
+                    if let Some(violation) = outcome.violation
+                        && matters(violation.promise)
+                    {
                         stop.store(true, Ordering::Relaxed);
                         let found = Found { scenario, choices: outcome.choices };
                         let mut failure = failure.lock().expect("nobody panicked");

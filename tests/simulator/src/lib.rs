@@ -10,6 +10,7 @@
 mod broken;
 mod bucket;
 pub mod choices;
+mod crowd;
 mod envelope;
 mod explore;
 pub mod file;
@@ -23,6 +24,7 @@ pub mod workload;
 mod world;
 
 pub use broken::Protocol;
-pub use explore::{Failure, Found, explore, replay_scenario, run_seed};
+pub use crowd::{Fared, Turns, crowd};
+pub use explore::{Failure, Found, explore, replay_scenario, run_scenario, run_seed};
 pub use run::{Outcome, run};
 pub use world::{Promise, Violation};

@@ -29,6 +29,9 @@ pub struct Setting {
     pub inline_max: usize,
     /// `Bounds::concurrency`.
     pub concurrency: usize,
+    /// `Bounds::attempts_max`.
+    #[serde(default = "attempts_max")]
+    pub attempts_max: usize,
     /// Objects of a page of a listing.
     pub page_max: usize,
     /// Invocations at once.
@@ -41,6 +44,11 @@ pub struct Setting {
     pub duplicates_of_a_thousand: usize,
     /// Invocations that find a warm instance, of a thousand.
     pub warm_of_a_thousand: usize,
+}
+
+/// Enough for work that others keep disturbing, few enough to see when somebody never gets on.
+fn attempts_max() -> usize {
+    24
 }
 
 /// Something that happens.
@@ -109,6 +117,11 @@ impl Scenario {
 }
 
 impl Setting {
+    /// The settings of a seed.
+    pub fn of_seed(seed: u64) -> Self {
+        Self::drawn(&mut Random::new(seed))
+    }
+
     fn drawn(random: &mut Random) -> Self {
         let policies = Policies {
             consent: *random.one(&[Consent::Any, Consent::AsOf]),
@@ -121,6 +134,7 @@ impl Setting {
             wide_keys_min: 2 + random.below(3),
             inline_max: random.below(3),
             concurrency: *random.one(&[1, 1, 2, 8]),
+            attempts_max: attempts_max(),
             page_max: 2 + random.below(2),
             invocations_max: 2 + random.below(5),
             faults_of_a_thousand: *random.one(&[0, 0, 5, 20, 60]),

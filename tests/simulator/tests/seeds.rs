@@ -30,7 +30,7 @@ fn every_promise_holds_under_every_schedule() {
     let seconds = set("SIM_SECONDS").unwrap_or(30);
     let first = set("SIM_FIRST").unwrap_or(1);
     let (explored, failure) =
-        explore(first, u64::MAX, Duration::from_secs(seconds), Protocol::Sound);
+        explore(first, u64::MAX, Duration::from_secs(seconds), Protocol::Sound, |_| true);
     println!("{explored:?}");
     if let Some(failure) = failure {
         let seed = failure.seed;

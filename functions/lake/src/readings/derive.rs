@@ -2,8 +2,10 @@
 //!
 //! Why no write brings back what a newer one took away: the target is noted before the landing
 //! object is looked at again and before the register is read, and it carries the manifest's
-//! sequence and the revisions it was derived from. Both only grow. So whoever writes over a target
-//! has read inputs at least as new as those the target was derived from, or the write fails.
+//! sequence and the revisions it was derived from. Both only grow: a target from a later sequence
+//! than the manifest that was read is left alone, also where the landing object went from A to B
+//! and back to A meanwhile. So whoever writes over a target has read inputs at least as new as
+//! those the target was derived from, or the write fails.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,13 +57,13 @@ async fn attempt<R: Rule>(
     if version_of(lake, landing).await? != manifest.content.version {
         return Ok(Attempt::Moved("the landing object"));
     }
+    let source = manifest.sequence.to_string();
+    if targets.iter().any(|(_, _, target)| target.is_from_after(&source)) {
+        return Ok(Attempt::Moved("the manifest"));
+    }
     let keys = manifest.current_keys();
     let coverage = R::coverage(lake, &keys).await?;
-    let version = Version {
-        rule: rule_of::<R>(lake),
-        source: manifest.sequence.to_string(),
-        digest: digest(&keys, &coverage),
-    };
+    let version = Version { rule: rule_of::<R>(lake), source, digest: digest(&keys, &coverage) };
     let stale = targets.iter().any(|(_, _, target)| !target.is_at(&version));
     if readings.is_none() && (stale || !is_quarantined::<R>(lake, &manifest).await?) {
         let read = read::<R>(lake, landing, report).await?;

@@ -1,0 +1,115 @@
+//! What the simulator once found, by name: each workload under many schedules and settings.
+
+use simulator::file::{CustomerEntry, Entry, File, Form, Person};
+use simulator::workload::{Op, Scenario, Setting};
+use simulator::{Protocol, run_scenario};
+
+const SCHEDULES: u64 = 300;
+
+const NOON_MS: i64 = 1_687_050_000_000;
+const LATER_MS: i64 = 1_687_200_000_000;
+
+fn holds(ops: &[Op]) {
+    for seed in 0..SCHEDULES {
+        let scenario = Scenario { setting: Setting::of_seed(seed), ops: ops.to_vec() };
+        let outcome = run_scenario(&scenario, seed, Protocol::Sound);
+        if let Some(violation) = outcome.violation {
+            panic!("schedule {seed}, {:?}: {violation}", scenario.setting);
+        }
+    }
+}
+
+fn file(entries: &[Entry]) -> File {
+    File { entries: entries.to_vec(), form: Form::Lines, gzip: false, cut_off: false }
+}
+
+fn put(key: &str, entries: &[Entry]) -> Op {
+    Op::Put(key.to_owned(), file(entries))
+}
+
+fn delete(key: &str) -> Op {
+    Op::Delete(key.to_owned())
+}
+
+fn motion(person: Person, time_ms: i64) -> Entry {
+    Entry::Motion { person, spelling: 1, time_ms, x: Some(0.5) }
+}
+
+fn customer(person: Person, updated_ms: i64, research_ms: Option<i64>) -> Entry {
+    Entry::Customer(CustomerEntry {
+        person,
+        spelling: 2,
+        name: "A".to_owned(),
+        serial: Some("D-1".to_owned()),
+        registered_ms: Some(NOON_MS),
+        updated_ms: Some(updated_ms),
+        research_ms,
+    })
+}
+
+const CUSTOMER: &str = "landing/customer/a.json";
+const MOTION: &str = "landing/accelerometer/a.json";
+const STEP: &str = "landing/step_trainer/a.json";
+
+/// It had no slice by which to see that it was derived, and was unfinished for ever.
+#[test]
+fn a_landing_object_of_fragments_alone_comes_to_rest() {
+    for key in [CUSTOMER, MOTION, STEP] {
+        holds(&[put(key, &[Entry::Broken(0)])]);
+    }
+}
+
+/// The reader published what it had read after the deletion was dealt with.
+#[test]
+fn a_customer_object_deleted_while_it_is_read_comes_to_rest() {
+    holds(&[put(CUSTOMER, &[customer(Person::Ada, NOON_MS, Some(NOON_MS))]), delete(CUSTOMER)]);
+}
+
+/// The reader saw the first version, found it overwritten, and forgot what it had seen.
+#[test]
+fn a_customer_record_that_was_read_stands_though_it_is_overwritten() {
+    holds(&[
+        put(CUSTOMER, &[customer(Person::Ada, LATER_MS, None)]),
+        put(CUSTOMER, &[customer(Person::Ada, NOON_MS, Some(NOON_MS))]),
+        put(CUSTOMER, &[customer(Person::Bob, NOON_MS, Some(NOON_MS))]),
+    ]);
+}
+
+/// A writer slower than the deletion brought the quarantine back and left it.
+#[test]
+fn a_quarantine_is_gone_with_its_landing_object() {
+    for key in [CUSTOMER, MOTION, STEP] {
+        let motions = [motion(Person::Ada, NOON_MS), Entry::Broken(0)];
+        let entries = if key == MOTION { &motions[..] } else { &motions[1..] };
+        holds(&[put(key, entries), delete(key)]);
+        holds(&[put(key, entries), delete(key), put(key, entries), Op::Death { lossy: true }]);
+    }
+}
+
+/// The invocation died between the fold and what follows from it, and the landing object that led
+/// there was overwritten.
+#[test]
+fn a_withdrawal_that_was_folded_reaches_the_tables_after_a_death() {
+    holds(&[
+        put(MOTION, &[motion(Person::Ada, NOON_MS)]),
+        put(CUSTOMER, &[customer(Person::Ada, NOON_MS, Some(NOON_MS))]),
+        put(CUSTOMER, &[customer(Person::Ada, LATER_MS, None)]),
+        put(CUSTOMER, &[customer(Person::Bob, NOON_MS, None)]),
+        Op::Death { lossy: true },
+    ]);
+}
+
+/// A writer with the manifest of the first A wrote over what was derived from the second.
+#[test]
+fn a_landing_object_that_goes_from_a_to_b_and_back_to_a_comes_to_rest() {
+    let a = [motion(Person::Ada, NOON_MS), motion(Person::Bob, LATER_MS)];
+    let b = [motion(Person::Ada, NOON_MS)];
+    holds(&[
+        put(CUSTOMER, &[customer(Person::Ada, NOON_MS, Some(NOON_MS))]),
+        put(MOTION, &a),
+        put(MOTION, &b),
+        put(MOTION, &a),
+        put(MOTION, &b),
+        put(MOTION, &a),
+    ]);
+}
