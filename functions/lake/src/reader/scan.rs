@@ -248,7 +248,7 @@ impl Scanner<'_> {
     }
 
     /// A value. Of a text, the place between the quotes.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, i: usize) -> Found<Token> {
         let (kind, start, end) = match self.view[i] {
             b'"' => {
@@ -314,7 +314,7 @@ impl Scanner<'_> {
     #[inline]
     fn number(&mut self, start: usize) -> Found<(usize, Kind)> {
         let first = start + usize::from(self.view[start] == b'-');
-        if first > start && self.view.get(first) == Some(&b'I') {
+        if self.view.get(first) == Some(&b'I') && first > start {
             return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
         }
         let mut i = self.digits(first)?;
