@@ -86,43 +86,61 @@ impl Column {
         }
     }
 
-    /// What a token of the record says, if this column takes it.
+    /// What a token of the record says, if this column takes it. It is written in place: handed
+    /// back by value it would go through memory twice, which shows.
     #[inline]
     pub(super) fn value<'a>(
         &self,
         record: &'a str,
         token: Token,
+        value: &mut Value<'a>,
         owned: &mut Vec<String>,
-    ) -> Result<Value<'a>, Mismatch> {
-        match token.kind {
-            Kind::Absent | Kind::Null => Ok(Value::Absent),
+    ) -> Result<(), Mismatch> {
+        let found = match token.kind {
+            Kind::Absent | Kind::Null => {
+                *value = Value::Absent;
+                return Ok(());
+            }
             Kind::Text => {
                 let text = &record[token.place()];
-                if let Self::Text(_) = self { Ok(Value::Text(text)) } else { self.number_in(text) }
+                if let Self::Text(_) = self {
+                    *value = Value::Text(text);
+                    return Ok(());
+                }
+                return self.number_in(text, value);
             }
-            Kind::Integer | Kind::Number => self.number(&record[token.place()], owned),
+            Kind::Integer | Kind::Number => {
+                let number = &record[token.place()];
+                if let Self::Text(_) = self {
+                    *value = Self::text_of(number, owned);
+                    return Ok(());
+                }
+                return self.number(number, value);
+            }
             Kind::EscapedText => {
                 let Some(text) = unescape(&record.as_bytes()[token.place()]) else {
                     return mismatch(Reason::Malformed, "a text with bad escapes");
                 };
                 if let Self::Text(_) = self {
                     owned.push(text);
-                    return Ok(Value::Owned(owned.len() - 1));
+                    *value = Value::Owned(owned.len() - 1);
+                    return Ok(());
                 }
-                self.number_in(&text)
+                return self.number_in(&text, value);
             }
-            Kind::NotFinite => mismatch(Reason::NotFinite, "NaN or an infinity"),
-            Kind::Bool => mismatch(Reason::WrongType, "true or false"),
-            Kind::Array => mismatch(Reason::WrongType, "an array"),
-            Kind::Object => mismatch(Reason::WrongType, "an object"),
-        }
+            Kind::NotFinite => return mismatch(Reason::NotFinite, "NaN or an infinity"),
+            Kind::Bool => "true or false",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        };
+        mismatch(Reason::WrongType, found)
     }
 
     /// A text in a column of numbers: what it says, if it is one as JSON writes it.
     #[cold]
-    fn number_in<'a>(&self, text: &str) -> Result<Value<'a>, Mismatch> {
+    fn number_in(&self, text: &str, value: &mut Value<'_>) -> Result<(), Mismatch> {
         if number::is_number(text.as_bytes()) {
-            return self.figure(text);
+            return self.number(text, value);
         }
         if number::is_not_finite(text) {
             return mismatch(Reason::NotFinite, "NaN or an infinity as a text");
@@ -130,31 +148,31 @@ impl Column {
         mismatch(Reason::WrongType, "a text that is no number")
     }
 
-    #[inline]
-    fn number<'a>(&self, number: &'a str, owned: &mut Vec<String>) -> Result<Value<'a>, Mismatch> {
-        if let Self::Text(_) = self {
-            let digits = number.strip_prefix('-').unwrap_or(number);
-            if digits.bytes().all(|b| b.is_ascii_digit()) {
-                return Ok(Value::Text(number));
-            }
-            owned.push(number::as_text(number));
-            return Ok(Value::Owned(owned.len() - 1));
+    /// A number in a column of text: its digits.
+    #[cold]
+    fn text_of<'a>(number: &'a str, owned: &mut Vec<String>) -> Value<'a> {
+        let digits = number.strip_prefix('-').unwrap_or(number);
+        if digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Value::Text(number);
         }
-        self.figure(number)
+        owned.push(number::as_text(number));
+        Value::Owned(owned.len() - 1)
     }
 
     /// A number in a column of numbers.
     #[inline]
-    fn figure<'a>(&self, number: &str) -> Result<Value<'a>, Mismatch> {
+    fn number(&self, number: &str, value: &mut Value<'_>) -> Result<(), Mismatch> {
         if let Self::Double(_) = self {
-            return match number::double(number) {
-                Some(value) => Ok(Value::Double(value)),
-                None => mismatch(Reason::NotFinite, "a number beyond what a double holds"),
+            let Some(double) = number::double(number) else {
+                return mismatch(Reason::NotFinite, "a number beyond what a double holds");
             };
+            *value = Value::Double(double);
+            return Ok(());
         }
         match number::whole(number.as_bytes()) {
-            Ok(value) if matches!(self, Self::Long(_)) || i32::try_from(value).is_ok() => {
-                Ok(Value::Whole(value))
+            Ok(whole) if matches!(self, Self::Long(_)) || i32::try_from(whole).is_ok() => {
+                *value = Value::Whole(whole);
+                Ok(())
             }
             Err(Reason::NotIntegral) => mismatch(Reason::NotIntegral, "a number with a fraction"),
             _ => mismatch(Reason::OutOfRange, "a whole number beyond that"),

@@ -116,11 +116,9 @@ impl Rows {
         let mut values = [Value::Absent; COLUMNS_MAX];
         let mut seen = Seen::default();
         for (column, kind) in self.columns.iter().enumerate() {
-            match kind.value(text, record.columns[column], &mut owned) {
-                Ok(value) => values[column] = value,
-                Err(mismatch) => {
-                    return Err(self.fault(column, record.columns[column], mismatch));
-                }
+            let token = record.columns[column];
+            if let Err(mismatch) = kind.value(text, token, &mut values[column], &mut owned) {
+                return Err(self.fault(column, token, mismatch));
             }
         }
         if !record.repeated.is_empty() {
@@ -147,10 +145,10 @@ impl Rows {
         owned: &mut Vec<String>,
     ) -> Result<(), Box<Fault>> {
         for &(column, token) in &record.repeated {
-            let again = match self.columns[column].value(text, token, owned) {
-                Ok(again) => again,
-                Err(mismatch) => return Err(self.fault(column, token, mismatch)),
-            };
+            let mut again = Value::Absent;
+            if let Err(mismatch) = self.columns[column].value(text, token, &mut again, owned) {
+                return Err(self.fault(column, token, mismatch));
+            }
             let value = &mut values[column];
             if matches!(value, Value::Absent) {
                 *value = again;

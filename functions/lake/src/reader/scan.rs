@@ -8,6 +8,10 @@
 use super::fragment::Reason;
 use super::names::Names;
 
+/// A one in every byte of a word, and the highest bit of every byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
 /// Columns a table may have.
 pub(super) const COLUMNS_MAX: usize = 10;
 
@@ -73,7 +77,7 @@ pub(super) struct Record {
 
 impl Record {
     fn clear(&mut self) {
-        self.columns = [Token::default(); COLUMNS_MAX];
+        self.columns.iter_mut().for_each(|token| *token = Token::default());
         self.repeated.clear();
         self.unknown.clear();
         self.known = false;
@@ -237,7 +241,7 @@ impl Scanner<'_> {
     }
 
     /// A value. Of a text, the place between the quotes.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, i: usize) -> Found<Token> {
         let (kind, start, end) = match self.view[i] {
             b'"' => {
@@ -272,21 +276,34 @@ impl Scanner<'_> {
         Ok(i + word.len())
     }
 
-    /// The place from `i` that is no digit; at least one digit.
+    /// The place from `i` that is no digit; at least one digit. Eight bytes at a time.
     #[inline]
-    fn digits(&mut self, i: usize) -> Found<usize> {
-        let view = self.view;
-        match view.get(i..).unwrap_or_default().iter().position(|b| !b.is_ascii_digit()) {
-            None => Err(Stopped),
-            Some(0) => self.malformed(i, "a digit"),
-            Some(length) => Ok(i + length),
+    fn digits(&mut self, start: usize) -> Found<usize> {
+        let mut i = start;
+        while let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk()) {
+            let word = u64::from_le_bytes(*word) ^ (ONES * 0x30);
+            // Ten or more, seen as a bit that nothing is carried into.
+            let others = (((word & !HIGH) + ONES * 0x76) | word) & HIGH;
+            if others != 0 {
+                i += others.trailing_zeros() as usize / 8;
+                return if i == start { self.malformed(i, "a digit") } else { Ok(i) };
+            }
+            i += 8;
+        }
+        loop {
+            match self.view.get(i) {
+                None => return Err(Stopped),
+                Some(byte) if byte.is_ascii_digit() => i += 1,
+                Some(_) if i == start => return self.malformed(i, "a digit"),
+                Some(_) => return Ok(i),
+            }
         }
     }
 
     #[inline]
     fn number(&mut self, start: usize) -> Found<(usize, Kind)> {
         let first = start + usize::from(self.view[start] == b'-');
-        if first > start && self.view.get(first) == Some(&b'I') {
+        if self.view.get(first) == Some(&b'I') && first > start {
             return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
         }
         let mut i = self.digits(first)?;
@@ -311,8 +328,6 @@ impl Scanner<'_> {
     /// Eight bytes at a time: the lowest bit set in `stop` is exact, those above it need not be.
     #[inline]
     fn text(&mut self, mut i: usize) -> Found<(usize, bool)> {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGH: u64 = 0x8080_8080_8080_8080;
         let equal = |word: u64, byte: u8| {
             let x = word ^ (ONES * u64::from(byte));
             x.wrapping_sub(ONES) & !x & HIGH

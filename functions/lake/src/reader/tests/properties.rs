@@ -11,7 +11,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 
 use super::{Found, read_pieces};
-use crate::reader::{Limits, Reason};
+use crate::reader::{Limits, Reason, number};
 use crate::tables::Stream::{self, Accelerometer};
 
 const FIRST_MS: i64 = 1_655_564_000_000;
@@ -172,7 +172,7 @@ fn fragments_are_exact(found: &Found, bytes: &[u8], records: &[(Range<usize>, Wr
 }
 
 proptest! {
-    #![proptest_config(config(3_000))]
+    #![proptest_config(config(2_000))]
 
     #[test]
     fn every_intact_record_comes_out(
@@ -288,6 +288,37 @@ proptest! {
             let rows = found.summary.rows == 1 && found.summary.separator_bytes == 0
                 && found.fragments.is_empty();
             prop_assert!(!rows && (!whole || noted), "{}", String::from_utf8_lossy(&bytes));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(4_000))]
+
+    #[test]
+    fn numbers_say_what_the_standard_library_says(
+        whole in any::<i64>(),
+        shift in 0..63u32,
+        mantissa in 0..10_000_000_000_000_000u64,
+        places in 0..17usize,
+        double in any::<f64>(),
+    ) {
+        let whole = whole >> shift;
+        prop_assert_eq!(number::whole(whole.to_string().as_bytes()), Ok(whole));
+        prop_assert_eq!(number::whole(format!("{whole}.00").as_bytes()), Ok(whole));
+        prop_assert_eq!(number::whole(format!("{whole}00e-2").as_bytes()), Ok(whole));
+        let beyond = i128::from(whole) * 10_000_000_000;
+        let expected = i64::try_from(beyond).map_err(|_| Reason::OutOfRange);
+        prop_assert_eq!(number::whole(beyond.to_string().as_bytes()), expected);
+        prop_assert_eq!(number::whole(format!("{whole}e10").as_bytes()), expected);
+
+        let digits = format!("{mantissa:017}");
+        let short = format!("-{}.{}", &digits[..17 - places], &digits[17 - places..]);
+        let short = short.trim_end_matches('.').replacen("-0", "-", 1);
+        for text in [short.as_str(), &short[1..], &format!("{double:?}"), &format!("{double}")] {
+            let expected = text.parse::<f64>().ok().filter(|value| value.is_finite());
+            let bits = |value: Option<f64>| value.map(f64::to_bits);
+            prop_assert_eq!(bits(number::double(text)), bits(expected), "{}", text);
         }
     }
 }
