@@ -36,6 +36,7 @@ __all__ = [
     "TABLES",
     "LakeTest",
     "Policy",
+    "binary",
     "disagreements",
     "files_of",
     "only",

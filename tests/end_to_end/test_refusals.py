@@ -20,7 +20,12 @@ class Refusals(LakeTest):
             ("run", "--frequently", "--lake", lake),
             ("walk",),
             ("generate", "--out", self.folder / "out", "--customers", "many"),
-            ("generate", "--out", self.folder / "out", *"--customers 0 --days 1 --seed 1".split()),
+            (
+                "generate",
+                "--out",
+                self.folder / "out",
+                *["--customers", "0", "--days", "1", "--seed", "1"],
+            ),
             ("generate", "--customers", "3"),
         ):
             with self.subTest(arguments=arguments):

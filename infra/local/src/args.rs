@@ -7,7 +7,7 @@ use lake::policy::{Consent, Identity, Pairing, Policies};
 
 /// The STEDI lake on one machine: three raw feeds in, eight tables out.
 #[derive(Parser)]
-#[command(name = "stedi", version, arg_required_else_help = true)]
+#[command(name = "stedi", version)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -151,4 +151,32 @@ pub(crate) enum Format {
     Table,
     /// For programs
     Json,
+}
+
+/// What is wrong with the arguments, in one line.
+pub(crate) fn in_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said = text.split("\n\nUsage:").next().unwrap_or_default();
+    let said = said.split("\n\nFor more information").next().unwrap_or_default();
+    let words: Vec<&str> = said.split_whitespace().collect();
+    format!("{}; see `stedi --help`, or `stedi <COMMAND> --help`", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_wrong_with_the_arguments_is_said_in_one_line() {
+        for arguments in [
+            vec!["stedi"],
+            vec!["stedi", "walk"],
+            vec!["stedi", "run", "--consent", "maybe"],
+            vec!["stedi", "generate", "--customers", "3"],
+        ] {
+            let error = Args::try_parse_from(&arguments).map(|_| ()).unwrap_err();
+            let line = in_one_line(&error);
+            assert!(line.starts_with("error: ") && !line.contains('\n'), "{line}");
+        }
+    }
 }
