@@ -1,6 +1,6 @@
-"""Compares the tables of a lake, row by row, with what the SQL of the house gives on the same data.
+"""Compares the tables of a lake, row by row, with what the SQL of the house gives on its data.
 
-    compare.py --data DIR [--data DIR2 …] --lake LAKE --consent any --pairing timestamp --identity clear
+    compare.py --data DIR [--data DIR2 …] --lake LAKE [--consent …] [--pairing …] [--identity …]
 
 Tables are compared as bags: a row too many or too few is a difference. Exit code 1 on any.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 import pseudonyms
-from derive import CONSENTS, IDENTITIES, PAIRINGS, TABLES, count, derive
+from derive import CONSENTS, IDENTITIES, PAIRINGS, TABLES, WITHOUT_IDENTITY, count, derive
 from load import load
 
 SHOWN = 5
@@ -43,7 +43,7 @@ class Report:
 
 
 def read_table(database: duckdb.DuckDBPyConnection, lake: Path, table: str) -> list[str]:
-    """Makes `lake_<table>` of the Parquet objects as they lie there; answers what is odd in them."""
+    """Makes `lake_<table>` of the objects as they lie there; answers what is odd in them."""
     folder, columns, time = TABLES[table]
     wanted = columns + (", reading_date DATE" if time else "")
     objects = sorted(str(path) for path in (lake / folder).rglob("*.parquet"))
@@ -55,8 +55,7 @@ def read_table(database: duckdb.DuckDBPyConnection, lake: Path, table: str) -> l
     described = database.execute(f"describe select * from {source}", {"objects": objects})
     found = {name: kind for name, kind, *_ in described.fetchall()}
     expected = {
-        name: kind
-        for name, kind, *_ in database.execute(f"describe lake_{table}").fetchall()
+        name: kind for name, kind, *_ in database.execute(f"describe lake_{table}").fetchall()
     }
     if found != expected:
         return [f"columns {found}, expected {expected}"]
@@ -103,15 +102,13 @@ def compare_machine_learning(database: duckdb.DuckDBPyConnection, identity: str)
     names = column_names(table)
     if identity == "pseudonym":
         return pseudonyms.compare(database, table, f"lake_{table}", bags_differ)
-    expected = f"select {names} from {table}"
-    if identity == "none":
-        expected = f'select {names} from (select * replace (null::varchar as serialnumber, null::varchar as "user") from {table})'
-    return bags_differ(database, expected, f"select {names} from lake_{table}")
+    source = f"({WITHOUT_IDENTITY} {table})" if identity == "none" else table
+    return bags_differ(
+        database, f"select {names} from {source}", f"select {names} from lake_{table}"
+    )
 
 
-def compare_lake(
-    database: duckdb.DuckDBPyConnection, lake: Path, identity: str
-) -> Report:
+def compare_lake(database: duckdb.DuckDBPyConnection, lake: Path, identity: str) -> Report:
     """Compares all five tables; the derived tables are in the database."""
     report = Report()
     for table in TABLES:

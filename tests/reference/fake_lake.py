@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from derive import TABLES
+from derive import TABLES, WITHOUT_IDENTITY
 
 PARTS = 4
 KEY = b"a key only for tests"
@@ -39,9 +39,7 @@ def write(database: duckdb.DuckDBPyConnection, lake: Path, identity: str) -> Non
 def hidden(database: duckdb.DuckDBPyConnection, table: str, identity: str) -> str:
     """The last table with its identities replaced."""
     if identity == "none":
-        return (
-            f'select * replace (null::varchar as serialnumber, null::varchar as "user") from {table}'
-        )
+        return f"{WITHOUT_IDENTITY} {table}"
     database.execute("create or replace temp table pseudonym (clear varchar, pseudonym varchar)")
     values = database.execute(
         f"select distinct lower(trim(both ' ' from \"user\")) from {table}"
@@ -65,9 +63,7 @@ def write_parts(database: duckdb.DuckDBPyConnection, rows: str, folder: Path) ->
         copy(database, chosen, folder / f"part-{part:02x}.parquet")
 
 
-def write_readings(
-    database: duckdb.DuckDBPyConnection, rows: str, folder: Path, time: str
-) -> None:
+def write_readings(database: duckdb.DuckDBPyConnection, rows: str, folder: Path, time: str) -> None:
     """A table of readings: a folder a date, two objects and an empty one in each."""
     database.execute(
         "create or replace temp table dated as"

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -88,11 +89,7 @@ def stream_files(data: Path, stream: str) -> dict[str, Path]:
     for folder in (data / "landing" / stream, data / stream / "landing", data / stream):
         if folder.is_dir():
             paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-            return {
-                path.relative_to(folder).as_posix(): path
-                for path in paths
-                if not path.name.startswith((".", "_"))
-            }
+            return {path.relative_to(folder).as_posix(): path for path in paths}
     return {}
 
 
@@ -120,44 +117,66 @@ def readable(stream: io.BufferedIOBase | pa.NativeFile) -> bytes:
 # --- records of a file ---------------------------------------------------------------------------
 
 
+class Written(str):
+    """A number with a point or an exponent, as it is written: nothing is rounded on the way."""
+
+
 class NotFinite:
     """Stands for NaN and the infinities, which JSON does not have."""
 
 
+class Repeated(list[object]):
+    """The values of a key that a record has more than once, in whatever spelling."""
+
+
 def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
-    """An object with lower-case keys; a key given twice must say the same both times."""
-    record: dict[str, object] = {}
-    for name, value in items:
-        name = name.lower()
-        if name in record and record[name] != value:
-            value = Conflict
-        record[name] = value
+    """An object with lower-case keys."""
+    record = {name.lower(): value for name, value in items}
+    if len(record) < len(items):
+        for name in record:
+            values = [value for other, value in items if other.lower() == name]
+            record[name] = Repeated(values) if len(values) > 1 else values[0]
     return record
 
 
-class Conflict:
-    """Stands for a value that a record states in two ways."""
-
-
 DECODER = json.JSONDecoder(
-    object_pairs_hook=pairs, parse_float=Decimal, parse_constant=lambda _: NotFinite
+    object_pairs_hook=pairs, parse_float=Written, parse_constant=lambda _: NotFinite
 )
 
 
+def flaw(value: object) -> str | None:
+    """What makes a whole record unfit, wherever in it: a NUL, half a character, no number."""
+    if value is NotFinite:
+        return "not_finite"
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        return next((found for found in map(flaw, value) if found), None)
+    if isinstance(value, str) and "\0" in value:
+        return "nul"
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "lone_surrogate"
+    return None
+
+
 def records(text: str, columns: tuple[Column, ...]) -> Iterator[dict[str, object] | str]:
-    """Objects of a text, whatever stands between them; for damage the word "fragment"."""
+    """Objects of a text, whatever stands between them; for what is none the reason."""
     names = {column.name for column in columns}
     at = text.find("{")
     while at >= 0:
         try:
             value, end = DECODER.raw_decode(text, at)
-            if not text[at:end].isascii():
-                text[at:end].encode()  # bytes that were no UTF-8 are lone surrogates here
-        except (json.JSONDecodeError, UnicodeEncodeError, RecursionError):
+        except (json.JSONDecodeError, RecursionError):
             yield "fragment"
             at = next_record(text, at + 1, names)
             continue
-        yield value
+        # Bytes that were no UTF-8 are lone surrogates in the text.
+        suspect = any(sign in text[at:end] for sign in ("\\u", "NaN", "Infinity"))
+        suspect = suspect or not text[at:end].isascii()
+        yield (flaw(value) if suspect else None) or value
         at = text.find("{", end)
 
 
@@ -177,35 +196,44 @@ def next_record(text: str, at: int, names: set[str]) -> int:
 # --- values --------------------------------------------------------------------------------------
 
 
-def number(value: object) -> int | Decimal:
-    """A number, also one in quotes."""
-    if value is NotFinite:
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
+
+
+def number(value: object) -> int | str:
+    """A number, also one in quotes: an integer, or as it is written."""
+    if type(value) is int or isinstance(value, Written):
+        return value
+    if value is NotFinite or (isinstance(value, str) and NOT_FINITE.fullmatch(value)):
         raise Quarantined("not_finite")
-    if isinstance(value, str):
-        word = value.lstrip("+-").lower()
-        if word in ("nan", "inf", "infinity"):
-            raise Quarantined("not_finite")
-        try:
-            value = json.loads(value, parse_float=Decimal)
-        except (json.JSONDecodeError, InvalidOperation):
-            raise Quarantined("wrong_type") from None
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise Quarantined("wrong_type")
-    return value
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return value
+    raise Quarantined("wrong_type")
+
+
+def exact(written: int | str) -> Decimal:
+    """The number itself."""
+    if not str(written).lower().split("e")[0].strip("-0."):
+        return Decimal(0)
+    try:
+        return Decimal(written)
+    except InvalidOperation:  # an exponent beyond all measure
+        raise Quarantined("out_of_range") from None
 
 
 def whole(value: object, bits: int) -> int:
     """An integer of so many bits, also one written as 5.0 or 5e0."""
-    exact = number(value)
-    if isinstance(exact, Decimal):
-        if exact.adjusted() > 30:
+    found = number(value)
+    if not isinstance(found, int):
+        decimal = exact(found)
+        if decimal.adjusted() > 30:
             raise Quarantined("out_of_range")
-        if exact != exact.to_integral_value():
+        if decimal != decimal.to_integral_value():
             raise Quarantined("not_integral")
-        exact = int(exact)
-    if not -(1 << (bits - 1)) <= exact < 1 << (bits - 1):
+        found = int(decimal)
+    if not -(1 << (bits - 1)) <= found < 1 << (bits - 1):
         raise Quarantined("out_of_range")
-    return exact
+    return found
 
 
 def double(value: object) -> float:
@@ -220,25 +248,27 @@ def double(value: object) -> float:
 
 
 def text(value: object) -> str:
-    """A text; of a number its digits, without a fraction of zeros."""
-    if isinstance(value, str):
-        if "\0" in value:
-            raise Quarantined("nul")
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise Quarantined("lone_surrogate") from None
+    """A text; of a whole number its digits, of another as it is written."""
+    if isinstance(value, str) and not isinstance(value, Written):
         return value
-    exact = number(value)
-    if isinstance(exact, Decimal) and exact == exact.to_integral_value():
-        exact = int(exact)
-    return str(exact)
+    written = number(value)
+    try:
+        decimal = exact(written)
+    except Quarantined:
+        return str(written)
+    sign, digits, exponent = decimal.as_tuple()
+    stripped = "".join(map(str, digits)).rstrip("0")
+    if not stripped:
+        return "0"
+    exponent += len(digits) - len(stripped)
+    if not 0 <= exponent <= 64:
+        return str(written)
+    return "-" * sign + stripped + "0" * exponent
 
 
 CONVERT: dict[str, Callable[[object], object]] = {
     "string": text,
-    "bigint": lambda value: value if type(value) is int and abs(value) < 1 << 62 else whole(value, 64),
+    "bigint": lambda value: whole(value, 64),
     "int": lambda value: whole(value, 32),
     "double": double,
 }
@@ -251,11 +281,7 @@ def row(record: dict[str, object] | str, columns: tuple[Column, ...]) -> list[ob
     values: list[object] = []
     dates = 0
     for column in columns:
-        value = record.get(column.name)
-        if value is Conflict:
-            raise Quarantined("conflicting_keys")
-        if value is not None:
-            value = CONVERT[column.kind](value)
+        value = converted(column, record.get(column.name))
         check(column, value)
         dates += column.role == "date" and value is not None
         values.append(value)
@@ -264,9 +290,19 @@ def row(record: dict[str, object] | str, columns: tuple[Column, ...]) -> list[ob
     return values
 
 
+def converted(column: Column, value: object) -> object:
+    """A value as its column holds it; of several, all must say the same."""
+    if isinstance(value, Repeated):
+        values = [converted(column, single) for single in value if single is not None]
+        if any(other != values[0] for other in values):
+            raise Quarantined("conflicting_keys")
+        return values[0] if values else None
+    return None if value is None else CONVERT[column.kind](value)
+
+
 def check(column: Column, value: object) -> None:
     """The rules for a single value."""
-    if column.role == "key" and (value is None or not str(value).strip()):
+    if column.role == "key" and (value is None or not str(value).strip(" ")):
         raise Quarantined("missing_key")
     if column.role == "time" and value is None:
         raise Quarantined("missing_time")

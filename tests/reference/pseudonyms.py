@@ -28,14 +28,14 @@ def compare(
 ) -> list[str]:
     """Differences between a table and its pseudonymous form."""
     malformed = database.execute(
-        f"select distinct serialnumber, \"user\" from {pseudonymous} where not coalesce("
+        f'select distinct serialnumber, "user" from {pseudonymous} where not coalesce('
         f"regexp_full_match(serialnumber, '{DIGITS}') and"
         f" regexp_full_match(\"user\", '{DIGITS}'), false) limit 5"
     ).fetchall()
     if malformed:
         return [f"not 64 hexadecimal digits: {row}" for row in malformed]
     database.execute(
-        'create or replace temp table clear_rows as select lower(trim(both \' \' from "user"))'
+        "create or replace temp table clear_rows as select lower(trim(both ' ' from \"user\"))"
         f" as person, serialnumber as device, hash({READING}) as reading, * from {clear}"
     )
     database.execute(
@@ -66,13 +66,13 @@ def rename(database: duckdb.DuckDBPyConnection) -> None:
         if not single_out(database, mark):
             break
         refine(database)
+    numbered = "select *, row_number() over (partition by colour order by name) as n"
     for kind in KINDS:
         database.execute(
             f"create or replace temp table renamed_{kind} as"
-            " select p.name as pseudonym, c.name from"
-            f" (select *, row_number() over (partition by colour order by name) as n from pseudonymous_{kind}) p"
-            f" join (select *, row_number() over (partition by colour order by name) as n from clear_{kind}) c"
-            " using (colour, n)"
+            " select p.name as pseudonym, c.name"
+            f" from ({numbered} from pseudonymous_{kind}) p"
+            f" join ({numbered} from clear_{kind}) c using (colour, n)"
         )
 
 

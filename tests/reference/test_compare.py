@@ -100,7 +100,10 @@ class Comparison(unittest.TestCase):
         fake_lake.write(self.database, self.lake, "clear")
         folder, *_ = TABLES["step_trainer_trusted"]
         for path in (self.lake / folder).rglob("*.parquet"):
-            self.rewrite(path, "select * replace (distancefromobject::bigint as distancefromobject) from OBJECT")
+            self.rewrite(
+                path,
+                "select * replace (distancefromobject::bigint as distancefromobject) from OBJECT",
+            )
         self.assertIn("step_trainer_trusted", self.differences("clear"))
 
     def test_identities_must_be_as_the_policy_says(self) -> None:
@@ -114,9 +117,7 @@ class Comparison(unittest.TestCase):
 
     def test_pseudonyms_that_merge_split_or_swap_people_are_found(self) -> None:
         self.fill(1)
-        swap = (
-            "(select min(pseudonym), max(pseudonym) from pseudonym where clear like '%@%')"
-        )
+        swap = "(select min(pseudonym), max(pseudonym) from pseudonym where clear like '%@%')"
         low, high = self.swap_pair(swap)
         for mutation in (
             f"""select * replace ('{low}' as "user") from OBJECT""",

@@ -65,14 +65,42 @@ class Forms(unittest.TestCase):
             '{"sensorReadingTime":1,"serialNumber":"a"}',
             f'{{"sensorReadingTime":{AT}}}',
             f'{{"sensorReadingTime":{AT},"serialNumber":" "}}',
+            f'{{"sensorReadingTime":{AT},"serialNumber":"a\\u0000"}}',
+            f'{{"sensorReadingTime":{AT},"serialNumber":"a","note":"\\ud800"}}',
+            f'{{"sensorReadingTime":{AT},"serialNumber":"a","note":[NaN]}}',
+            f'{{"sensorReadingTime":{AT},"serialNumber":"\xff"}}'.encode("latin-1"),
             '{"serialNumber":"a"}',
             f'{{"sensorReadingTime":{AT},"sensorreadingtime":{AT + 1},"serialNumber":"a"}}',
         ):
             self.assertEqual(self.rows(content), [], content)
         self.assertEqual(self.rows(STEP % "null"), [(AT, "a", None)])
 
+    def test_a_key_given_twice_must_say_the_same(self) -> None:
+        for again, rows in (("7", [ROW]), ('"7.0"', [ROW]), ("null", [ROW]), ("8", [])):
+            content = (STEP % "7")[:-1] + f',"distancefromobject":{again}}}'
+            self.assertEqual(self.rows(content), rows, content)
+
+    def test_numbers_are_held_exactly(self) -> None:
+        for written, held in (
+            ("2147483647.0", 2147483647),
+            ("0e999999999999999999999", 0),
+            ("-0", 0),
+        ):
+            self.assertEqual(self.rows(STEP % written), [(AT, "a", held)], written)
+        for written, held in (
+            ("8015551212", "8015551212"),
+            ("8.015551212e9", "8015551212"),
+            ("1.50", "1.50"),
+        ):
+            record = f'{{"email":"a@b","phone":{written},"lastUpdateDate":{AT}}}'
+            self.assertEqual(loaded(record.encode(), stream="customer")[0][0][2], held)
+
     def test_customers_need_one_of_two_dates_and_may_lack_a_device(self) -> None:
-        for dates, rows in (("", 0), (f',"lastUpdateDate":{AT}', 1), (f',"registrationDate":{AT}', 1)):
+        for dates, rows in (
+            ("", 0),
+            (f',"lastUpdateDate":{AT}', 1),
+            (f',"registrationDate":{AT}', 1),
+        ):
             record = f'{{"email":"a@b","phone":8015551212.0{dates}}}'
             found, counts = loaded(record.encode(), stream="customer")
             self.assertEqual(len(found), rows)

@@ -43,7 +43,9 @@ def model(landing: dict[str, list[Row]], consent: str, pairing: str) -> dict[str
     newest = {person: min(records, key=newest_first) for person, records in people.items()}
     trusted = {person: record for person, record in newest.items() if record[7] is not None}
     motion = [
-        a for a in landing["accelerometer"] if key(a[0]) in trusted and covers(trusted[key(a[0])], a[1])
+        a
+        for a in landing["accelerometer"]
+        if key(a[0]) in trusted and covers(trusted[key(a[0])], a[1])
     ]
     curated = {p: c for p, c in trusted.items() if any(key(a[0]) == p for a in motion)}
     steps = [

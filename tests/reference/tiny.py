@@ -15,7 +15,13 @@ from pathlib import Path
 NOON = 1_770_000_000_000
 MIDNIGHT = 1_770_076_800_000  # 2026-02-03
 TIMES = [MIDNIGHT + offset for offset in (-90_000_000, -2, -1, 0, 1, 2, 86_400_000)]
-PEOPLE = ["ann@example.com", "Bo@example.com", "cy@example.com", "dee@example.com", "eve@example.com"]
+PEOPLE = [
+    "ann@example.com",
+    "Bo@example.com",
+    "cy@example.com",
+    "dee@example.com",
+    "eve@example.com",
+]
 DEVICES = ["d1", "d2", "D1", "d 3", "d4"]
 STREAMS = ("customer", "accelerometer", "step_trainer")
 FORMS = ("lines", "lines", "joined", "commas", "array", "crlf", "cut", "gzip")
@@ -61,7 +67,7 @@ def customer(chance: random.Random) -> dict[str, object]:
     """A customer record."""
     at = NOON + chance.randrange(6)
     record: dict[str, object] = {
-        "customerName": chance.choice(["Ann", "Bo \"B\"", "Cÿ"]),
+        "customerName": chance.choice(["Ann", 'Bo "B"', "Cÿ"]),
         "email": spelt(chance),
         "phone": chance.choice(["8015551212", 8015551212, 8015551212.0, None]),
         "birthDay": chance.choice(["1990-01-01", "997-01-01"]),

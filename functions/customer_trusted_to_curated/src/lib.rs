@@ -153,7 +153,7 @@ async fn read_trusted(
     if current.is_none() {
         return Ok(None);
     }
-    Ok(Some(Follow::new(before, changed, asked)))
+    Ok(Some(Follow::new(before, changed, asked, lake.settings.policies.consent)))
 }
 
 /// Reads a part of customer_trusted.

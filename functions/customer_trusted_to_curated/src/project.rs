@@ -20,6 +20,15 @@ pub(crate) async fn note(lake: &Lake, part: Part) -> Result<Target, Error> {
     Target::note(lake, layout::customer_part(layout::CURATED_CUSTOMER, part)).await
 }
 
+/// The version of the part of customer_curated that follows from the register.
+pub(crate) fn version(lake: &Lake, register: &CuratedRegister) -> Version {
+    Version {
+        rule: format!("{} consent={}", CUSTOMER_CURATED.name, lake.settings.policies.consent),
+        source: register.revision.to_string(),
+        digest: String::new(),
+    }
+}
+
 /// Brings the part of customer_curated up to the register, which is at this version of the part of
 /// customer_trusted; the inner error says what moved.
 pub(crate) async fn project(
@@ -28,11 +37,7 @@ pub(crate) async fn project(
     target: &Target,
     register: &CuratedRegister,
 ) -> Result<Result<Report, &'static str>, Error> {
-    let version = Version {
-        rule: format!("{} consent={}", CUSTOMER_CURATED.name, lake.settings.policies.consent),
-        source: register.revision.to_string(),
-        digest: String::new(),
-    };
+    let version = version(lake, register);
     if target.is_from_after(&version.source) {
         return Ok(Err("the register"));
     }

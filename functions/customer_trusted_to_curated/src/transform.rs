@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lake::key::KeyHash;
+use lake::policy::Consent;
 use lake::registers::{CuratedRegister, CuratedRow, TrustedPart, TrustedRow};
 
 /// What there is to follow: the trusted as they are now, and whose presence is to be decided.
 pub struct Follow {
+    /// The policy presence is decided under.
+    consent: Consent,
     /// A version of the part of customer_trusted that the register does not know yet.
     changed: Option<(TrustedPart, BTreeMap<KeyHash, TrustedRow>)>,
     /// Trusted people whose presence is to be decided, with the date of their consent.
@@ -15,16 +18,19 @@ pub struct Follow {
 
 impl Follow {
     /// Compares the trusted with the register. To be decided on are those who are new or whose
-    /// consent changed, those who were asked for, and those whom an earlier write left
-    /// unconfirmed.
+    /// consent changed, those who were asked for, those whom an earlier write left unconfirmed,
+    /// and everybody where the policy changed.
     pub fn new(
         before: &CuratedRegister,
         changed: Option<(TrustedPart, BTreeMap<KeyHash, TrustedRow>)>,
         asked: &BTreeSet<KeyHash>,
+        consent: Consent,
     ) -> Self {
         let known = |person: &KeyHash| before.people.get(person)?.trusted.as_ref();
-        let doubted =
-            |person: &KeyHash| asked.contains(person) || before.unconfirmed.contains(person);
+        let everybody = before.consent != consent;
+        let doubted = |person: &KeyHash| {
+            everybody || asked.contains(person) || before.unconfirmed.contains(person)
+        };
         let to_decide = match &changed {
             Some((_, rows)) => rows
                 .iter()
@@ -34,12 +40,14 @@ impl Follow {
                 })
                 .map(|(person, row)| (*person, row.since_ms))
                 .collect(),
-            None => asked
-                .union(&before.unconfirmed)
+            None => before
+                .people
+                .keys()
+                .filter(|person| doubted(person))
                 .filter_map(|person| Some((*person, known(person)?.since_ms)))
                 .collect(),
         };
-        Self { changed, to_decide }
+        Self { consent, changed, to_decide }
     }
 }
 
@@ -51,6 +59,7 @@ pub fn follow(
 ) -> CuratedRegister {
     let mut after = before.clone();
     after.unconfirmed.clear();
+    after.consent = follow.consent;
     if let Some((version, rows)) = follow.changed {
         after.trusted = Some(version);
         for (person, row) in &mut after.people {
@@ -144,7 +153,7 @@ mod tests {
     ) -> CuratedRegister {
         let rows = rows.iter().map(|(person, row)| (hash(person), row.clone())).collect();
         let part = TrustedPart { etag: ETag::new(version), revision: version.to_owned() };
-        let seen = Follow::new(before, Some((part, rows)), &BTreeSet::new());
+        let seen = Follow::new(before, Some((part, rows)), &BTreeSet::new(), Consent::Any);
         let decided = seen.to_decide.keys().map(|person| (*person, present)).collect();
         follow(before, seen, &decided)
     }

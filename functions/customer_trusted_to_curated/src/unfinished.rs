@@ -12,6 +12,8 @@ use lake::registers::CuratedRegister;
 use lake::store::list_all;
 use lake::tables::{ACCELEROMETER_TRUSTED, Stream};
 
+use crate::project;
+
 /// Parts that are behind customer_trusted or were left in the middle, and accelerometer objects
 /// that were not taken into account.
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
@@ -36,10 +38,12 @@ async fn is_settled(lake: &Lake, part: Part, register: &CuratedRegister) -> Resu
     let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
     let curated = layout::customer_part(layout::CURATED_CUSTOMER, part);
-    let curated = object::note(lake, &curated).await?.map(|noted| noted.footer.version.source);
+    let curated = object::note(lake, &curated).await?.map(|noted| noted.footer.version);
     let followed = register.trusted.as_ref().map(|trusted| trusted.etag.clone());
-    let projected = trusted.is_none() || curated == Some(register.revision.to_string());
-    Ok(trusted == followed && register.unconfirmed.is_empty() && projected)
+    let projected = trusted.is_none() || curated == Some(project::version(lake, register));
+    let decided = register.unconfirmed.is_empty()
+        && (trusted.is_none() || register.consent == lake.settings.policies.consent);
+    Ok(trusted == followed && decided && projected)
 }
 
 /// The last reading of each person, and an accelerometer object that leads to them.

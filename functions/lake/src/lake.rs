@@ -153,16 +153,11 @@ impl Lake {
             policies,
             key_fingerprint: key.fingerprint(),
         };
-        let settings_key = ObjectKey::new(SETTINGS);
-        let json = json(&settings_key, &wanted)?;
-        match store.put(&settings_key, json, Precondition::IfAbsent).await {
-            Ok(_) => {}
-            Err(StoreError::Precondition { .. }) => {
-                let found = Self::recorded_settings(store.as_ref()).await?;
-                found.map_or(Ok(()), |found| wanted.agree_with(&found))?;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let found = match Self::recorded_settings(store.as_ref()).await? {
+            Some(found) => found,
+            None => Self::record(store.as_ref(), &wanted).await?,
+        };
+        wanted.agree_with(&found)?;
         Ok(Self {
             store,
             catalog,
@@ -173,6 +168,30 @@ impl Lake {
             cache: Mutex::default(),
             registered: Mutex::default(),
         })
+    }
+
+    /// Records the settings of a new lake; returns those of whoever recorded first.
+    async fn record(store: &dyn Store, wanted: &Settings) -> Result<Settings, Error> {
+        let key = ObjectKey::new(SETTINGS);
+        match store.put(&key, json(&key, wanted)?, Precondition::IfAbsent).await {
+            Ok(_) => Ok(wanted.clone()),
+            Err(StoreError::Precondition { .. }) => {
+                Ok(Self::recorded_settings(store).await?.unwrap_or_else(|| wanted.clone()))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Changes the policies of the lake in `store`. Whatever was derived under others is unfinished
+    /// from then on.
+    pub async fn change_policies(store: &dyn Store, policies: Policies) -> Result<(), Error> {
+        let key = ObjectKey::new(SETTINGS);
+        let Some(settings) = Self::recorded_settings(store).await? else { return Ok(()) };
+        let changed = Settings { policies, ..settings.clone() };
+        if changed != settings {
+            store.put(&key, json(&key, &changed)?, Precondition::None).await?;
+        }
+        Ok(())
     }
 
     /// What the lake in `store` recorded of itself; `None` if there is no lake.

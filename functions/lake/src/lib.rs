@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod customer;
+pub mod ddl;
 pub mod derivation;
 pub mod error;
 pub mod events;

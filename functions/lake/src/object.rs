@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::Lake;
-use crate::store::ByteRange;
+use crate::store::{ByteRange, Store};
 
 const FOOTER: &str = "stedi.footer";
 /// Enough for the metadata of an object of a few row groups.
@@ -173,9 +173,14 @@ pub fn decode(key: &ObjectKey, bytes: Bytes) -> Result<Rows, Error> {
 
 /// Looks at a derived object without reading its rows; `None` if there is none.
 pub async fn note(lake: &Lake, key: &ObjectKey) -> Result<Option<Noted>, Error> {
+    note_in(lake.store.as_ref(), key).await
+}
+
+/// Looks at a derived object of a store without reading its rows; `None` if there is none.
+pub async fn note_in(store: &dyn Store, key: &ObjectKey) -> Result<Option<Noted>, Error> {
     let mut wanted = FOOTER_BYTES;
     loop {
-        let Some(object) = lake.store.get(key, ByteRange::Suffix(wanted)).await? else {
+        let Some(object) = store.get(key, ByteRange::Suffix(wanted)).await? else {
             return Ok(None);
         };
         let size = object.meta.size_bytes;

@@ -17,12 +17,14 @@ use crate::tables::Stream;
 
 /// What the quarantine of a landing object says of these fragments; nothing if there are none.
 pub fn encode(landing: &ObjectKey, fragments: &[Fragment]) -> Result<Bytes, Error> {
-    let mut lines = Vec::new();
+    let mut lines = String::new();
     for fragment in fragments {
-        serde_json::to_writer(&mut lines, &Line::from(fragment)).map_err(|source| {
-            Error::Encode { what: format!("the quarantine of {landing}"), source: source.into() }
+        let line = fragment.to_line().map_err(|source| Error::Encode {
+            what: format!("the quarantine of {landing}"),
+            source: source.into(),
         })?;
-        lines.push(b'\n');
+        lines.push_str(&line);
+        lines.push('\n');
     }
     Ok(lines.into())
 }
@@ -69,25 +71,4 @@ pub async fn derive(
     };
     let current = lake.store.head(landing).await?.map(|meta| meta.etag);
     Ok(if current == landed.version { put } else { Put::Moved })
-}
-
-#[derive(serde::Serialize)]
-struct Line<'a> {
-    reason: &'static str,
-    message: &'a str,
-    offset_bytes: u64,
-    length_bytes: u64,
-    raw: std::borrow::Cow<'a, str>,
-}
-
-impl<'a> From<&'a Fragment> for Line<'a> {
-    fn from(fragment: &'a Fragment) -> Self {
-        Self {
-            reason: fragment.reason.code(),
-            message: &fragment.message,
-            offset_bytes: fragment.offset_bytes,
-            length_bytes: fragment.length_bytes,
-            raw: String::from_utf8_lossy(&fragment.raw),
-        }
-    }
 }

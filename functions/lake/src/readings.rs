@@ -184,6 +184,11 @@ async fn apply<R: Rule>(lake: &Lake, part: Part, revision: Revision) -> Result<(
     Err(contended(lake, format!("record {key}"), "the applied revision"))
 }
 
+/// The table, and the policies its rule depends on.
+fn rule_of<R: Rule>(lake: &Lake) -> String {
+    format!("{} {}", R::TABLE.name, R::policies(lake))
+}
+
 fn contended(lake: &Lake, what: String, moved: &str) -> Error {
     Error::Contended { what, moved: moved.to_owned(), attempts: lake.bounds.attempts_max }
 }

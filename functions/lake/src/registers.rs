@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
 use crate::lake::{Lake, Versioned};
+use crate::policy::Consent;
 
 /// A part of the consents: of everybody the lake has a record of, consenting or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct CuratedRegister {
     pub revision: Revision,
     /// The part of customer_trusted this was derived from.
     pub trusted: Option<TrustedPart>,
+    /// The policy people's presence was decided under.
+    pub consent: Consent,
     /// By `key(email)`.
     pub people: BTreeMap<KeyHash, CuratedRow>,
     /// People whose presence was decided by a write that was not confirmed yet: whoever works on

@@ -43,11 +43,7 @@ impl Feed {
             root: landing.join(stream),
             seed: options.seed,
             rows_per_file_max: u64::from(options.rows_per_file_max),
-            place: Place {
-                folder: String::new(),
-                stamp_ms: 0,
-                suffix: "",
-            },
+            place: Place { folder: String::new(), stamp_ms: 0, suffix: "" },
             open: None,
             line: Vec::with_capacity(512),
             rows: 0,
@@ -76,11 +72,7 @@ impl Feed {
         suffix: &'static str,
     ) -> Result<(), GenerateError> {
         self.close()?;
-        self.place = Place {
-            folder,
-            stamp_ms,
-            suffix,
-        };
+        self.place = Place { folder, stamp_ms, suffix };
         Ok(())
     }
 
@@ -111,9 +103,7 @@ impl Feed {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
-        open.writer
-            .flush()
-            .map_err(|source| GenerateError::io("write", &open.path, source))
+        open.writer.flush().map_err(|source| GenerateError::io("write", &open.path, source))
     }
 
     fn begin(&mut self) -> Result<Open, GenerateError> {
@@ -121,20 +111,13 @@ impl Feed {
         fs::create_dir_all(&folder)
             .map_err(|source| GenerateError::io("create", &folder, source))?;
         let stamp_ms = self.place.stamp_ms + self.files as i64;
-        let path = folder.join(format!(
-            "{}-{stamp_ms}{}.json",
-            self.stream, self.place.suffix
-        ));
+        let path = folder.join(format!("{}-{stamp_ms}{}.json", self.stream, self.place.suffix));
         // An existing file is never overwritten: the folder may have filled since it was looked at.
         let file =
             File::create_new(&path).map_err(|source| GenerateError::io("create", &path, source))?;
         let rows_left = self.capacity();
         self.files += 1;
-        Ok(Open {
-            path,
-            writer: BufWriter::with_capacity(BUFFER_BYTES, file),
-            rows_left,
-        })
+        Ok(Open { path, writer: BufWriter::with_capacity(BUFFER_BYTES, file), rows_left })
     }
 
     /// Files differ in size: one in eight holds a single row, two hold few.

@@ -78,11 +78,7 @@ impl Options {
             ("days", self.days, 36_500),
             ("rows per file", self.rows_per_file_max, u32::MAX),
             ("parts of a day", self.parts_of_day, 1_440),
-            (
-                "shared serial numbers",
-                self.shared_serials.unwrap_or(1),
-                self.customers,
-            ),
+            ("shared serial numbers", self.shared_serials.unwrap_or(1), self.customers),
         ];
         for (what, value, max) in counts {
             if !(1..=max).contains(&value) {
@@ -154,11 +150,7 @@ pub enum GenerateError {
 
 impl GenerateError {
     fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { action, path: path.to_owned(), source }
     }
 }
 
@@ -200,10 +192,7 @@ fn refuse_occupied(out: &Path) -> Result<(), GenerateError> {
                     return Err(GenerateError::io("look into", &feed, source));
                 }
                 _ => {
-                    return Err(GenerateError::Occupied {
-                        out: out.to_owned(),
-                        feed,
-                    });
+                    return Err(GenerateError::Occupied { out: out.to_owned(), feed });
                 }
             }
         }
@@ -231,14 +220,7 @@ impl<'o> Generator<'o> {
         let progress = Progress::new(progress, &people, options);
         let [customer, accelerometer, step_trainer] =
             STREAMS.map(|stream| Feed::new(&landing, stream, options));
-        Self {
-            options,
-            people,
-            customer,
-            accelerometer,
-            step_trainer,
-            progress,
-        }
+        Self { options, people, customer, accelerometer, step_trainer, progress }
     }
 
     fn day_ms(&self, day: u32) -> i64 {
@@ -249,10 +231,7 @@ impl<'o> Generator<'o> {
     fn customers(&mut self, day: Option<u32>) -> Result<(), GenerateError> {
         let (folder, stamp_ms) = match day {
             None => (String::new(), self.options.first_ms() - HOUR_MS),
-            Some(day) => (
-                format!("updates/{}", date(self.day_ms(day))),
-                self.day_ms(day),
-            ),
+            Some(day) => (format!("updates/{}", date(self.day_ms(day))), self.day_ms(day)),
         };
         self.customer.turn_to(folder, stamp_ms, "")?;
         let delivered = day.map_or(-1, i64::from);
@@ -261,8 +240,7 @@ impl<'o> Generator<'o> {
             for record in self.people.records(person) {
                 if record.delivered == delivered {
                     let people = &self.people;
-                    self.customer
-                        .row(|line| write_customer(line, people, person, &record))?;
+                    self.customer.row(|line| write_customer(line, people, person, &record))?;
                     self.progress.add(1);
                 }
             }
@@ -276,22 +254,15 @@ impl<'o> Generator<'o> {
         let parts = i64::from(self.options.parts_of_day);
         let stamp_ms = day_ms + i64::from(part + 1) * DAY_MS / parts;
         let folder = date(day_ms);
-        self.step_trainer
-            .turn_to(folder.replace('-', "/"), stamp_ms, "")?;
+        self.step_trainer.turn_to(folder.replace('-', "/"), stamp_ms, "")?;
         self.accelerometer.turn_to(folder, stamp_ms, "")?;
-        self.sessions(day, |session| {
-            session.part == part && session.delay_days == 0
-        })
+        self.sessions(day, |session| session.part == part && session.delay_days == 0)
     }
 
     /// The readings of earlier days that phones and devices deliver on this one.
     fn late_readings(&mut self, day: u32) -> Result<(), GenerateError> {
         for delay_days in 1..=sessions::DELAY_DAYS_MAX.min(day) {
-            let suffix = if delay_days == 1 {
-                " +1 day"
-            } else {
-                " +2 days"
-            };
+            let suffix = if delay_days == 1 { " +1 day" } else { " +2 days" };
             let stamp_ms = self.day_ms(day) + DAY_MS;
             for feed in [&mut self.accelerometer, &mut self.step_trainer] {
                 feed.turn_to("late uploads".to_owned(), stamp_ms, suffix)?;
@@ -310,19 +281,14 @@ impl<'o> Generator<'o> {
             let session = sessions::session(&self.people, self.options, index, day);
             if let Some(session) = session.filter(|session| wanted(session)) {
                 let (accelerometer, steps) = (&mut self.accelerometer, &mut self.step_trainer);
-                self.progress
-                    .add(session.write(&self.people, accelerometer, steps)?);
+                self.progress.add(session.write(&self.people, accelerometer, steps)?);
             }
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<Generated, GenerateError> {
-        let feeds = [
-            &mut self.customer,
-            &mut self.accelerometer,
-            &mut self.step_trainer,
-        ];
+        let feeds = [&mut self.customer, &mut self.accelerometer, &mut self.step_trainer];
         let (mut files, mut bytes) = (0, 0);
         for feed in feeds {
             feed.close()?;
@@ -355,12 +321,7 @@ impl<'o> Progress<'o> {
     fn new(tell: &'o mut dyn FnMut(u64, u64), people: &People<'_>, options: &Options) -> Self {
         // 69 in 100 walk on a day, and a walk gives about 105 readings.
         let readings = people.walkers() * u64::from(options.days) * 69 * 105 / 100;
-        Self {
-            tell,
-            done: 0,
-            told: 0,
-            expected: u64::from(options.customers) * 8 / 5 + readings,
-        }
+        Self { tell, done: 0, told: 0, expected: u64::from(options.customers) * 8 / 5 + readings }
     }
 
     fn add(&mut self, records: u64) {
@@ -389,11 +350,7 @@ fn write_customer(
     line.extend_from_slice(b", \"email\": ");
     serde_json::to_writer(&mut *line, &people.stated_email(person, record))?;
     let (birth, phone) = (record.birth, record.phone);
-    let (year, month, day) = (
-        1930 + birth % 78,
-        1 + (birth >> 8) % 12,
-        1 + (birth >> 16) % 28,
-    );
+    let (year, month, day) = (1930 + birth % 78, 1 + (birth >> 8) % 12, 1 + (birth >> 16) % 28);
     write!(line, ", \"phone\": \"801555{phone:04}\"")?;
     write!(line, ", \"birthDay\": \"{year:04}-{month:02}-{day:02}\"")?;
     if let Some(serial) = people.stated_serial(person, record) {
@@ -426,11 +383,7 @@ fn date(at_ms: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }

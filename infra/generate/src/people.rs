@@ -127,11 +127,7 @@ impl<'o> People<'o> {
     pub(crate) fn new(options: &'o Options) -> Self {
         let mut draws = Draws::about(options.seed, About::Names, 0, 0);
         let name_offsets = (draws.below(32), draws.below(32));
-        Self {
-            options,
-            first_ms: options.first_ms(),
-            name_offsets,
-        }
+        Self { options, first_ms: options.first_ms(), name_offsets }
     }
 
     /// How many send readings: the customers, and a few strangers numbered after them.
@@ -147,10 +143,7 @@ impl<'o> People<'o> {
         let replaced = draws.chance(6) && !household;
         let at_ms = self.first_ms + draws.ms_below(i64::from(self.options.days) * DAY_MS);
         // The devices whose numbers everybody's records carry must be seen walking.
-        let always_walks = self
-            .options
-            .shared_serials
-            .is_some_and(|k| index < u64::from(k));
+        let always_walks = self.options.shared_serials.is_some_and(|k| index < u64::from(k));
         Person {
             index,
             walks: walks || always_walks,
@@ -170,32 +163,17 @@ impl<'o> People<'o> {
     /// The person's e-mail, unique, in a given spelling.
     pub(crate) fn email(&self, person: Person, spelling: Spelling) -> String {
         let (first, last, round) = self.name_parts(person);
-        let letters = |name: &str| {
-            name.chars()
-                .filter(char::is_ascii_alphabetic)
-                .collect::<String>()
-        };
-        let number = if round == 0 {
-            String::new()
-        } else {
-            round.to_string()
-        };
-        spelling.write(format!(
-            "{}.{}{number}@example.com",
-            letters(first),
-            letters(last)
-        ))
+        let letters =
+            |name: &str| name.chars().filter(char::is_ascii_alphabetic).collect::<String>();
+        let number = if round == 0 { String::new() } else { round.to_string() };
+        spelling.write(format!("{}.{}{number}@example.com", letters(first), letters(last)))
     }
 
     fn name_parts(&self, person: Person) -> (&'static str, &'static str, u64) {
         let (first, block) = (person.index % 32, person.index / 32);
         let last = (first + block + self.name_offsets.1) % 32;
         let first = (first + self.name_offsets.0) % 32;
-        (
-            FIRST_NAMES[first as usize],
-            LAST_NAMES[last as usize],
-            block / 32,
-        )
+        (FIRST_NAMES[first as usize], LAST_NAMES[last as usize], block / 32)
     }
 
     /// Serial number of the device the person carries at a time.
@@ -205,11 +183,7 @@ impl<'o> People<'o> {
     }
 
     fn device(&self, person: Person, generation: u64) -> String {
-        let owner = if person.household {
-            person.index - 1
-        } else {
-            person.index
-        };
+        let owner = if person.household { person.index - 1 } else { person.index };
         self.serial(owner, generation)
     }
 
@@ -265,11 +239,7 @@ impl<'o> People<'o> {
             true => self.first_ms - HOUR_MS - draws.ms_below(60 * DAY_MS),
             false => self.first_ms + draws.ms_below(period_ms),
         };
-        let later_ms = if draws.chance(30) {
-            draws.ms_below(HOUR_MS)
-        } else {
-            0
-        };
+        let later_ms = if draws.chance(30) { draws.ms_below(HOUR_MS) } else { 0 };
         let update_ms = registered_ms + later_ms;
         let mut consent = |percent| draws.chance(percent).then_some(update_ms);
         let (research_ms, public_ms, friends_ms) = (consent(50), consent(50), consent(50));
@@ -318,9 +288,7 @@ impl<'o> People<'o> {
     fn deliver(&self, mut record: Record, draws: &mut Draws, records: &mut Vec<Record>) {
         let at_ms = record.update_ms.unwrap_or_default();
         let last_day = i64::from(self.options.days) - 1;
-        record.delivered = (at_ms - self.first_ms)
-            .div_euclid(DAY_MS)
-            .clamp(-1, last_day);
+        record.delivered = (at_ms - self.first_ms).div_euclid(DAY_MS).clamp(-1, last_day);
         record.spelling = Spelling::draw(draws);
         let lacks = draws.below(100);
         if lacks < 2 {
@@ -335,10 +303,7 @@ impl<'o> People<'o> {
         }
         records.push(record);
         if draws.chance(2) {
-            records.push(Record {
-                delivered: next_day,
-                ..record
-            });
+            records.push(Record { delivered: next_day, ..record });
         }
     }
 
@@ -350,17 +315,10 @@ impl<'o> People<'o> {
             return;
         };
         let last_day = i64::from(self.options.days) - 1;
-        let mut twin = Record {
-            delivered: (last.delivered + 1).min(last_day),
-            ..last
-        };
+        let mut twin = Record { delivered: (last.delivered + 1).min(last_day), ..last };
         if on_consent {
             let at_ms = last.update_ms.or(last.registration_ms);
-            twin.research_ms = if last.research_ms.is_some() {
-                None
-            } else {
-                at_ms
-            };
+            twin.research_ms = if last.research_ms.is_some() { None } else { at_ms };
         } else {
             twin.phone = (last.phone + 1 + draws.below(9_998)) % 10_000;
         }

@@ -1,1 +1,51 @@
-fn main() {}
+//! `stedi`: the STEDI lake on one machine. The same handlers as in the account, over a folder.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+
+mod args;
+mod catalog;
+mod engine;
+mod failure;
+mod feeds;
+mod generate;
+mod home;
+mod progress;
+mod queues;
+mod render;
+mod replay;
+mod run;
+mod status;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match dispatch(args.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Watch(args) => watch::watch(&args),
+        Command::Verify(args) => verify::verify(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Catalog(args) => catalog::catalog(&args),
+    }
+}

@@ -9,7 +9,8 @@
 //!
 //! A nested object is no record. So, once a `{` of the wreck has failed, an object is taken for a
 //! record only if it names the column that says whose record it is, or directly follows a line
-//! feed or a closing brace. A failed try that shows the same begins a fragment of its own. For the
+//! feed or a closing brace. A failed try that names that column, or names any column at such a
+//! place, begins a fragment of its own. For the
 //! same reason a whole object that names no column of the stream, or has an object or array where
 //! a column's value belongs, is looked into: it may be a cut-off record that swallowed whole ones.
 //!
@@ -84,7 +85,10 @@ enum Step {
 impl Framing {
     pub(super) fn new(stream: Stream, limits: &Limits) -> Self {
         Self {
-            limits: limits.clone(),
+            limits: Limits {
+                record_bytes_max: limits.record_bytes_max.min(u32::MAX as usize),
+                ..limits.clone()
+            },
             names: Names::new(stream),
             record: Record::default(),
             rows: Rows::new(stream, limits),
@@ -109,31 +113,24 @@ impl Framing {
         }
     }
 
-    /// Ends the source. `broken` says why it ends too early, if it does.
-    pub(super) fn finish(mut self, broken: Option<String>, sink: &mut dyn Sink) -> Summary {
+    /// Ends the source, which is `whole` unless decompression broke off.
+    pub(super) fn finish(mut self, whole: bool, sink: &mut dyn Sink) -> Summary {
         self.advance(true, sink);
-        let end = self.summary.source_bytes;
-        match (self.wreck.take(), broken) {
-            (Some(mut wreck), Some(message)) => {
-                wreck.reason = Reason::BrokenCompression;
-                wreck.message = message;
-                wreck.at = end;
-                self.settle(wreck, sink);
+        if !whole {
+            let end = self.summary.source_bytes;
+            let at = usize::try_from(end - self.base).unwrap_or(usize::MAX);
+            if self.wreck.is_none() {
+                self.begin(at, at, Reason::BrokenCompression, String::new(), None);
             }
-            (Some(wreck), None) => self.settle(wreck, sink),
-            (None, Some(message)) => self.emit(
-                Fragment {
-                    reason: Reason::BrokenCompression,
-                    message,
-                    offset_bytes: end,
-                    length_bytes: 0,
-                    at_bytes: end,
-                    raw: Vec::new(),
-                },
-                sink,
-            ),
-            (None, None) => {}
+            if let Some(wreck) = &mut self.wreck {
+                wreck.reason = Reason::BrokenCompression;
+                wreck.at = end;
+                wreck.message = "the compressed stream ends too early or is damaged; what could \
+                                 be read is used; compress the object again and deliver it again"
+                    .to_owned();
+            }
         }
+        self.close(sink);
         self.flush(sink);
         self.summary.expectations = self.rows.unmet();
         self.summary.newline_delimited = self.lines.clean;
@@ -264,7 +261,7 @@ impl Framing {
         message: String,
         sink: &mut dyn Sink,
     ) -> Step {
-        let apart = self.record.keyed || self.at_boundary(buffer, start);
+        let apart = self.record.keyed || (self.record.known && self.at_boundary(buffer, start));
         match &mut self.wreck {
             Some(wreck) if !apart => wreck.opened = true,
             _ => {
@@ -288,18 +285,23 @@ impl Framing {
         }
         let view = &buffer[start..start + length];
         let admitted = self.rows.admit(view, &self.record);
-        if let Err(Fault { reason, at, message }) = &admitted
+        if let Err(fault) = &admitted
             && self.record.may_swallow()
         {
+            let Fault { reason, at, message } = &**fault;
             let (at, reason, message) = (start + at, *reason, message.clone());
             self.close(sink);
             self.begin(start, at, reason, message, Some(start + length));
             self.waste(&buffer[start..=start]);
             return Step::Next(start + 1);
         }
-        self.close(sink);
+        if self.wreck.is_some() {
+            self.close(sink);
+        }
         self.records += 1;
-        self.note_unknown(view);
+        if !self.record.unknown.is_empty() {
+            self.note_unknown(view);
+        }
         self.lines.objects += 1;
         self.lines.clean &= self.lines.objects == 1 && !self.record.line_feeds;
         match admitted {
@@ -369,12 +371,9 @@ impl Framing {
     }
 
     fn close(&mut self, sink: &mut dyn Sink) {
-        if let Some(wreck) = self.wreck.take() {
-            self.settle(wreck, sink);
-        }
-    }
-
-    fn settle(&mut self, mut wreck: Wreck, sink: &mut dyn Sink) {
+        let Some(mut wreck) = self.wreck.take() else {
+            return;
+        };
         let length = wreck.length - wreck.blank_tail;
         self.summary.separator_bytes += wreck.blank_tail;
         wreck.raw.truncate(usize::try_from(length).unwrap_or(usize::MAX));

@@ -24,14 +24,18 @@
 //! assert_eq!(found.fragments[0].reason.code(), "cut_off");
 //! ```
 
+mod column;
 mod expectations;
 mod fragment;
 mod framing;
 mod names;
 mod number;
+mod quarantine;
 mod rows;
 mod scan;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -41,6 +45,7 @@ use crate::tables::Stream;
 
 pub use expectations::{Expectation, Otherwise, Predicate, expectations};
 pub use fragment::{Fragment, Reason};
+pub use quarantine::LineError;
 
 use framing::Framing;
 use source::Source;
@@ -152,15 +157,9 @@ impl Reader {
     /// Ends the object: hands out what is left, and says what was seen.
     pub fn finish(self, sink: &mut dyn Sink) -> Summary {
         let Self { mut source, mut framing } = self;
-        let broken = source.finish(&mut |piece| framing.push(piece, sink));
+        let whole = source.finish(&mut |piece| framing.push(piece, sink));
         let compression = source.compression();
-        let broken = broken.map(|at| {
-            format!(
-                "the compressed stream is broken from its byte {at} on; what could be read is \
-                 used; compress the object again and deliver it again"
-            )
-        });
-        let mut summary = framing.finish(broken, sink);
+        let mut summary = framing.finish(whole, sink);
         summary.compression = compression;
         summary.newline_delimited &= compression != Compression::Zstd;
         summary

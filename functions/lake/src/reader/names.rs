@@ -11,10 +11,17 @@ use crate::tables::Stream;
 pub(super) struct Names {
     names: Vec<String>,
     key: usize,
-    /// Of each column, the key as last spelled, from its opening quote to its colon.
-    spelled: Vec<Vec<u8>>,
+    spelled: Vec<Spelled>,
     /// Of each column (and of the start), the column that last came after it.
     after: [usize; Names::START + 1],
+}
+
+/// A key as last spelled, from its opening quote to its colon; its first bytes also as a word.
+#[derive(Clone, Debug, Default)]
+struct Spelled {
+    key: Vec<u8>,
+    word: u64,
+    mask: u64,
 }
 
 impl Names {
@@ -30,7 +37,12 @@ impl Names {
             Stream::StepTrainer => "serialnumber",
         };
         let key = names.iter().position(|name| name == key).unwrap_or(0);
-        Self { key, spelled: vec![Vec::new(); names.len()], names, after: [0; Self::START + 1] }
+        Self {
+            key,
+            spelled: vec![Spelled::default(); names.len()],
+            names,
+            after: [0; Self::START + 1],
+        }
     }
 
     /// The column that says whose record it is.
@@ -42,8 +54,12 @@ impl Names {
     #[inline]
     pub(super) fn guess(&self, rest: &[u8], previous: usize) -> Option<(usize, usize)> {
         let column = self.after[previous];
-        let spelled = self.spelled[column].as_slice();
-        (rest.starts_with(spelled) && !spelled.is_empty()).then_some((column, spelled.len()))
+        let spelled = &self.spelled[column];
+        let (word, _) = rest.split_first_chunk()?;
+        let length = spelled.key.len();
+        let same = (u64::from_le_bytes(*word) ^ spelled.word) & spelled.mask == 0
+            && (length <= 8 || rest.get(8..length)? == &spelled.key[8..]);
+        (same && length > 0).then_some((column, length))
     }
 
     /// The column of this key, given between its quotes.
@@ -61,9 +77,18 @@ impl Names {
         if spelled.len() == self.names[column].len() + 3 {
             self.after[previous] = column;
             let memory = &mut self.spelled[column];
-            if memory != spelled {
-                memory.clear();
-                memory.extend_from_slice(spelled);
+            if memory.key != spelled {
+                let mut word = [0; 8];
+                let mut mask = [0; 8];
+                for (i, &byte) in spelled.iter().take(8).enumerate() {
+                    word[i] = byte;
+                    mask[i] = 0xFF;
+                }
+                *memory = Spelled {
+                    key: spelled.to_vec(),
+                    word: u64::from_le_bytes(word),
+                    mask: u64::from_le_bytes(mask),
+                };
             }
         }
     }

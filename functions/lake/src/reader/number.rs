@@ -10,9 +10,18 @@ pub(super) fn whole(number: &[u8]) -> Result<i64, Reason> {
         digits => (false, digits),
     };
     if digits.len() <= 18 {
-        let mut value = 0i64;
         let mut plain = true;
-        for &b in digits {
+        let mut rest = digits;
+        let mut value = 0i64;
+        while let Some((word, after)) = rest.split_first_chunk() {
+            let word = u64::from_le_bytes(*word);
+            let Some(eight) = eight_digits(word) else {
+                break;
+            };
+            value = value * 100_000_000 + eight;
+            rest = after;
+        }
+        for &b in rest {
             plain &= b.is_ascii_digit();
             value = value * 10 + i64::from(b & 0x0F);
         }
@@ -24,6 +33,53 @@ pub(super) fn whole(number: &[u8]) -> Result<i64, Reason> {
     let magnitude = decimal.whole()?;
     let value = if negative { -magnitude } else { magnitude };
     i64::try_from(value).map_err(|_| Reason::OutOfRange)
+}
+
+/// The number that eight digits say, the first in the lowest byte: neighbours are joined to two,
+/// four and eight digits.
+fn eight_digits(word: u64) -> Option<i64> {
+    let digits = word ^ 0x3030_3030_3030_3030;
+    let beyond = (digits & 0x7F7F_7F7F_7F7F_7F7F) + 0x7676_7676_7676_7676;
+    if (beyond | digits) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let twos = (digits * 10 + (digits >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (twos * 100 + (twos >> 16)) & 0x0000_FFFF_0000_FFFF;
+    let eight = (fours * 10_000 + (fours >> 32)) & 0xFFFF_FFFF;
+    i64::try_from(eight).ok()
+}
+
+/// The double nearest to a JSON number, if it is finite.
+pub(super) fn double(number: &str) -> Option<f64> {
+    short_double(number.as_bytes())
+        .or_else(|| number.parse().ok())
+        .filter(|value: &f64| value.is_finite())
+}
+
+/// The double nearest to a number of up to 15 digits without an exponent. Both the digits and the
+/// power of ten are then doubles, so that one division rounds once, and correctly (Clinger, 1990).
+fn short_double(number: &[u8]) -> Option<f64> {
+    const POWERS: [f64; 16] =
+        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    // The sign of a reading is a coin toss: no branch depends on it.
+    let negative = usize::from(number.first() == Some(&b'-'));
+    let digits = &number[negative..];
+    if digits.len() > 16 {
+        return None;
+    }
+    let (mut mantissa, mut point) = (0u64, digits.len());
+    for (i, &byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(byte - b'0'),
+            b'.' => point = i + 1,
+            _ => return None,
+        }
+    }
+    if mantissa >= 1 << 53 {
+        return None;
+    }
+    let value = mantissa as f64 / POWERS.get(digits.len() - point)?;
+    Some(if digits.len() < number.len() { -value } else { value })
 }
 
 /// The digits of a number for a column of text: of a whole number just these, of another as it is

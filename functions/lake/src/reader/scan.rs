@@ -8,6 +8,10 @@
 use super::fragment::Reason;
 use super::names::Names;
 
+/// A one in every byte of a word, and the highest bit of every byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
 /// Columns a table may have.
 pub(super) const COLUMNS_MAX: usize = 10;
 
@@ -31,12 +35,23 @@ pub(super) enum Kind {
     Object,
 }
 
-/// A value: its kind, and its place in the view.
+/// A value: its kind, and its place in the view. Small, since there is one per column and record.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Token {
     pub(super) kind: Kind,
-    pub(super) start: usize,
-    pub(super) end: usize,
+    start: u32,
+    end: u32,
+}
+
+impl Token {
+    /// The place of its first byte; of a text, after the quote.
+    pub(super) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    pub(super) fn place(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// What a scan noted of one record.
@@ -55,8 +70,6 @@ pub(super) struct Record {
     pub(super) nested_objects: bool,
     /// Whether white space within the record holds a line feed.
     pub(super) line_feeds: bool,
-    /// Whether any text holds bytes above 0x7F.
-    pub(super) beyond_ascii: bool,
     /// The first thing that is no JSON, or no text, though the boundaries of the record are clear.
     pub(super) flaw: Option<(Reason, usize)>,
     closers: Vec<u8>,
@@ -64,14 +77,13 @@ pub(super) struct Record {
 
 impl Record {
     fn clear(&mut self) {
-        self.columns = [Token::default(); COLUMNS_MAX];
+        self.columns.iter_mut().for_each(|token| *token = Token::default());
         self.repeated.clear();
         self.unknown.clear();
         self.known = false;
         self.keyed = false;
         self.nested_objects = false;
         self.line_feeds = false;
-        self.beyond_ascii = false;
         self.flaw = None;
         self.closers.clear();
     }
@@ -103,7 +115,10 @@ pub(super) enum Scan {
     Broken(usize, Reason, &'static str),
 }
 
-type Found<T> = Result<T, Scan>;
+/// The scan ended before the record did; why is noted in the scanner.
+struct Stopped;
+
+type Found<T> = Result<T, Stopped>;
 
 /// Scans the object that starts at the first byte of `view`, a `{`.
 pub(super) fn object(
@@ -113,9 +128,10 @@ pub(super) fn object(
     record: &mut Record,
 ) -> Scan {
     record.clear();
-    match (Scanner { view, nesting_max, record }).object(names) {
+    let mut scanner = Scanner { view, nesting_max, record, stop: Scan::Incomplete };
+    match scanner.object(names) {
         Ok(end) => Scan::Whole(end),
-        Err(stop) => stop,
+        Err(Stopped) => scanner.stop,
     }
 }
 
@@ -123,16 +139,25 @@ struct Scanner<'a> {
     view: &'a [u8],
     nesting_max: usize,
     record: &'a mut Record,
-}
-
-fn broken<T>(at: usize, expected: &'static str) -> Found<T> {
-    Err(Scan::Broken(at, Reason::Malformed, expected))
+    /// What to say of a scan that ends early.
+    stop: Scan,
 }
 
 impl Scanner<'_> {
+    #[cold]
+    fn broken<T>(&mut self, at: usize, reason: Reason, expected: &'static str) -> Found<T> {
+        self.stop = Scan::Broken(at, reason, expected);
+        Err(Stopped)
+    }
+
+    #[cold]
+    fn malformed<T>(&mut self, at: usize, expected: &'static str) -> Found<T> {
+        self.broken(at, Reason::Malformed, expected)
+    }
+
     fn object(&mut self, names: &mut Names) -> Found<usize> {
         if self.nesting_max == 0 {
-            return Err(Scan::Broken(0, Reason::NestedTooDeep, "no record at all"));
+            return self.broken(0, Reason::NestedTooDeep, "no record at all");
         }
         let mut i = self.space(1)?;
         if self.view[i] == b'}' {
@@ -155,14 +180,14 @@ impl Scanner<'_> {
                 i = after;
             }
             i = self.space(i)?;
+            if let Some(column) = column {
+                self.record.known = true;
+                self.record.keyed |= column == names.key();
+            }
+            let token = self.value(i)?;
             match column {
                 Some(column) => {
                     previous = column;
-                    self.record.known = true;
-                    self.record.keyed |= column == names.key();
-                    let token = self.value(i)?;
-                    i = token.end
-                        + usize::from(matches!(token.kind, Kind::Text | Kind::EscapedText));
                     let slot = &mut self.record.columns[column];
                     if slot.kind == Kind::Absent {
                         *slot = token;
@@ -170,20 +195,17 @@ impl Scanner<'_> {
                         self.record.repeated.push((column, token));
                     }
                 }
-                None => {
-                    let token = self.value(i)?;
-                    if token.kind == Kind::NotFinite {
-                        self.record.note(Reason::NotFinite, token.start);
-                    }
-                    i = token.end
-                        + usize::from(matches!(token.kind, Kind::Text | Kind::EscapedText));
+                None if token.kind == Kind::NotFinite => {
+                    self.record.note(Reason::NotFinite, token.start());
                 }
+                None => {}
             }
-            i = self.space(i)?;
+            let quote = matches!(token.kind, Kind::Text | Kind::EscapedText);
+            i = self.space(token.end as usize + usize::from(quote))?;
             match self.view[i] {
                 b',' => i = self.space(i + 1)?,
                 b'}' => return Ok(i + 1),
-                _ => return broken(i, "a comma or a closing brace"),
+                _ => return self.malformed(i, "a comma or a closing brace"),
             }
         }
     }
@@ -193,13 +215,14 @@ impl Scanner<'_> {
     fn space(&mut self, mut i: usize) -> Found<usize> {
         loop {
             match self.view.get(i) {
+                Some(&byte) if byte > b' ' => return Ok(i),
                 Some(b' ' | b'\t' | b'\r') => i += 1,
                 Some(b'\n') => {
                     self.record.line_feeds = true;
                     i += 1;
                 }
                 Some(_) => return Ok(i),
-                None => return Err(Scan::Incomplete),
+                None => return Err(Stopped),
             }
         }
     }
@@ -207,18 +230,18 @@ impl Scanner<'_> {
     /// A key and its colon: between the quotes, and the place after the colon.
     fn key(&mut self, i: usize) -> Found<(usize, usize, usize)> {
         if self.view[i] != b'"' {
-            return broken(i, "a key in double quotes");
+            return self.malformed(i, "a key in double quotes");
         }
         let (end, _) = self.text(i + 1)?;
         let colon = self.space(end + 1)?;
         if self.view[colon] != b':' {
-            return broken(colon, "a colon");
+            return self.malformed(colon, "a colon");
         }
         Ok((i + 1, end, colon + 1))
     }
 
     /// A value. Of a text, the place between the quotes.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, i: usize) -> Found<Token> {
         let (kind, start, end) = match self.view[i] {
             b'"' => {
@@ -236,42 +259,56 @@ impl Scanner<'_> {
             b'f' => (Kind::Bool, i, self.word(i, b"false")?),
             b'N' => (Kind::NotFinite, i, self.word(i, b"NaN")?),
             b'I' => (Kind::NotFinite, i, self.word(i, b"Infinity")?),
-            _ => return broken(i, "a value"),
+            _ => return self.malformed(i, "a value"),
         };
-        Ok(Token { kind, start, end })
+        // A view is no longer than a record may be, which is less than 4 GiB.
+        Ok(Token { kind, start: start as u32, end: end as u32 })
     }
 
-    fn word(&self, i: usize, word: &'static [u8]) -> Found<usize> {
+    fn word(&mut self, i: usize, word: &'static [u8]) -> Found<usize> {
         for (k, &expected) in word.iter().enumerate() {
             match self.view.get(i + k) {
                 Some(&b) if b == expected => {}
-                Some(_) => return broken(i + k, "a value"),
-                None => return Err(Scan::Incomplete),
+                Some(_) => return self.malformed(i + k, "a value"),
+                None => return Err(Stopped),
             }
         }
         Ok(i + word.len())
     }
 
-    /// The place from `i` that is no digit; at least one digit.
+    /// The place from `i` that is no digit; at least one digit. Eight bytes at a time.
     #[inline]
-    fn digits(&self, i: usize) -> Found<usize> {
-        let rest = self.view.get(i..).unwrap_or_default();
-        match rest.iter().position(|b| !b.is_ascii_digit()) {
-            None => Err(Scan::Incomplete),
-            Some(0) => broken(i, "a digit"),
-            Some(length) => Ok(i + length),
+    fn digits(&mut self, start: usize) -> Found<usize> {
+        let mut i = start;
+        while let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk()) {
+            let word = u64::from_le_bytes(*word) ^ (ONES * 0x30);
+            // Ten or more, seen as a bit that nothing is carried into.
+            let others = (((word & !HIGH) + ONES * 0x76) | word) & HIGH;
+            if others != 0 {
+                i += others.trailing_zeros() as usize / 8;
+                return if i == start { self.malformed(i, "a digit") } else { Ok(i) };
+            }
+            i += 8;
+        }
+        loop {
+            match self.view.get(i) {
+                None => return Err(Stopped),
+                Some(byte) if byte.is_ascii_digit() => i += 1,
+                Some(_) if i == start => return self.malformed(i, "a digit"),
+                Some(_) => return Ok(i),
+            }
         }
     }
 
     #[inline]
-    fn number(&self, start: usize) -> Found<(usize, Kind)> {
+    fn number(&mut self, start: usize) -> Found<(usize, Kind)> {
         let first = start + usize::from(self.view[start] == b'-');
-        if first > start && self.view.get(first) == Some(&b'I') {
+        if self.view.get(first) == Some(&b'I') && first > start {
             return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
         }
         let mut i = self.digits(first)?;
         if i > first + 1 && self.view[first] == b'0' {
-            return broken(first + 1, "no leading zero");
+            return self.malformed(first + 1, "no leading zero");
         }
         let mut kind = Kind::Integer;
         if self.view[i] == b'.' {
@@ -291,14 +328,11 @@ impl Scanner<'_> {
     /// Eight bytes at a time: the lowest bit set in `stop` is exact, those above it need not be.
     #[inline]
     fn text(&mut self, mut i: usize) -> Found<(usize, bool)> {
-        const ONES: u64 = 0x0101_0101_0101_0101;
-        const HIGH: u64 = 0x8080_8080_8080_8080;
         let equal = |word: u64, byte: u8| {
             let x = word ^ (ONES * u64::from(byte));
             x.wrapping_sub(ONES) & !x & HIGH
         };
         let mut escaped = false;
-        let mut beyond_ascii = 0;
         loop {
             let stop = loop {
                 let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk())
@@ -309,35 +343,28 @@ impl Scanner<'_> {
                 let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
                 let stop = equal(word, b'"') | equal(word, b'\\') | control;
                 if stop != 0 {
-                    let length = stop.trailing_zeros() / 8;
-                    beyond_ascii |= word & !(u64::MAX << (8 * length));
-                    break Some(i + length as usize);
+                    break Some(i + stop.trailing_zeros() as usize / 8);
                 }
-                beyond_ascii |= word;
                 i += 8;
             };
             let at = match stop {
                 Some(at) => at,
                 None => loop {
                     match self.view.get(i) {
-                        None => return Err(Scan::Incomplete),
+                        None => return Err(Stopped),
                         Some(b'"' | b'\\' | 0..0x20) => break i,
-                        Some(&b) => beyond_ascii |= u64::from(b),
+                        Some(_) => i += 1,
                     }
-                    i += 1;
                 },
             };
             match self.view[at] {
-                b'"' => {
-                    self.record.beyond_ascii |= beyond_ascii & HIGH != 0;
-                    return Ok((at, escaped));
-                }
+                b'"' => return Ok((at, escaped)),
                 b'\\' => {
                     escaped = true;
                     i = self.escape(at)?;
                 }
-                0 => return Err(Scan::Broken(at, Reason::Nul, "no NUL")),
-                _ => return broken(at, "no control character within a text"),
+                0 => return self.broken(at, Reason::Nul, "no NUL"),
+                _ => return self.malformed(at, "no control character within a text"),
             }
         }
     }
@@ -345,7 +372,7 @@ impl Scanner<'_> {
     /// The place after the escape that starts at `i`.
     fn escape(&mut self, i: usize) -> Found<usize> {
         match self.view.get(i + 1) {
-            None => Err(Scan::Incomplete),
+            None => Err(Stopped),
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(i + 2),
             Some(b'u') => match self.hex(i + 2)? {
                 0 => {
@@ -359,7 +386,7 @@ impl Scanner<'_> {
                 }
                 _ => Ok(i + 6),
             },
-            Some(_) => broken(i + 1, "an escape"),
+            Some(_) => self.malformed(i + 1, "an escape"),
         }
     }
 
@@ -367,7 +394,7 @@ impl Scanner<'_> {
     fn low_surrogate(&mut self, i: usize) -> Found<usize> {
         for (k, expected) in [(6, b'\\'), (7, b'u')] {
             match self.view.get(i + k) {
-                None => return Err(Scan::Incomplete),
+                None => return Err(Stopped),
                 Some(&b) if b == expected => {}
                 Some(_) => {
                     self.record.note(Reason::LoneSurrogate, i);
@@ -382,13 +409,13 @@ impl Scanner<'_> {
         Ok(i + 6)
     }
 
-    fn hex(&self, i: usize) -> Found<u32> {
+    fn hex(&mut self, i: usize) -> Found<u32> {
         let mut code = 0;
         for k in i..i + 4 {
-            let byte = *self.view.get(k).ok_or(Scan::Incomplete)?;
+            let byte = *self.view.get(k).ok_or(Stopped)?;
             match char::from(byte).to_digit(16) {
                 Some(digit) => code = code * 16 + digit,
-                None => return broken(k, "four hexadecimal digits"),
+                None => return self.malformed(k, "four hexadecimal digits"),
             }
         }
         Ok(code)
@@ -402,7 +429,7 @@ impl Scanner<'_> {
             if matches!(opened, b'{' | b'[') {
                 // The record itself is the first level.
                 if self.record.closers.len() + 2 > self.nesting_max {
-                    return Err(Scan::Broken(i, Reason::NestedTooDeep, "less nesting"));
+                    return self.broken(i, Reason::NestedTooDeep, "less nesting");
                 }
                 self.record.nested_objects |= opened == b'{';
                 // `{` and `[` are two below their closing counterparts.
@@ -417,9 +444,9 @@ impl Scanner<'_> {
             } else {
                 let token = self.value(i)?;
                 if token.kind == Kind::NotFinite {
-                    self.record.note(Reason::NotFinite, token.start);
+                    self.record.note(Reason::NotFinite, token.start());
                 }
-                i = token.end + usize::from(opened == b'"');
+                i = token.end as usize + usize::from(opened == b'"');
             }
             loop {
                 let Some(&closer) = self.record.closers.last() else {
@@ -436,7 +463,7 @@ impl Scanner<'_> {
                         self.record.closers.pop();
                         i += 1;
                     }
-                    _ => return broken(i, "a comma or a closing bracket"),
+                    _ => return self.malformed(i, "a comma or a closing bracket"),
                 }
             }
         }

@@ -16,8 +16,6 @@ const ZSTD_SKIPPABLE: &[u8] = &[0x2A, 0x4D, 0x18];
 /// The state of decompression.
 pub(super) struct Source {
     codec: Codec,
-    /// Compressed bytes taken so far.
-    taken: u64,
     piece: Vec<u8>,
 }
 
@@ -26,12 +24,9 @@ enum Codec {
     Unknown(Vec<u8>),
     Plain,
     Gzip(Gzip),
-    Zstd {
-        decoder: Decoder<'static>,
-        whole: bool,
-    },
-    /// Broken at this compressed byte; all that comes after is ignored.
-    Broken(Compression, u64),
+    Zstd(Zstd),
+    /// All that comes after is ignored.
+    Broken(Compression),
 }
 
 enum Gzip {
@@ -41,17 +36,26 @@ enum Gzip {
     Padding,
 }
 
+struct Zstd {
+    decoder: Decoder<'static>,
+    /// Bytes the decoder asks for next; 0 between frames.
+    wanted: usize,
+}
+
+/// Damage in the compressed stream; what came before it has been handed on.
+struct Broken;
+
 impl Source {
     pub(super) fn new() -> Self {
-        Self { codec: Codec::Unknown(Vec::new()), taken: 0, piece: Vec::new() }
+        Self { codec: Codec::Unknown(Vec::new()), piece: Vec::new() }
     }
 
     pub(super) fn compression(&self) -> Compression {
         match self.codec {
             Codec::Unknown(_) | Codec::Plain => Compression::None,
             Codec::Gzip(_) => Compression::Gzip,
-            Codec::Zstd { .. } => Compression::Zstd,
-            Codec::Broken(compression, _) => compression,
+            Codec::Zstd(_) => Compression::Zstd,
+            Codec::Broken(compression) => compression,
         }
     }
 
@@ -63,7 +67,7 @@ impl Source {
             };
             let first = std::mem::take(first);
             self.codec = codec;
-            if !matches!(self.codec, Codec::Plain | Codec::Broken(..)) {
+            if !matches!(self.codec, Codec::Plain | Codec::Broken(_)) {
                 self.piece.resize(PIECE_BYTES, 0);
             }
             self.decode(&first, out);
@@ -72,43 +76,37 @@ impl Source {
         }
     }
 
-    /// Ends the object. Says where the compressed stream is broken, if it is.
-    pub(super) fn finish(&mut self, out: &mut dyn FnMut(&[u8])) -> Option<u64> {
+    /// Ends the object. Says whether the compressed stream was whole.
+    pub(super) fn finish(&mut self, out: &mut dyn FnMut(&[u8])) -> bool {
         if let Codec::Unknown(first) = &mut self.codec {
             let first = std::mem::take(first);
             if first.starts_with(GZIP) {
-                self.codec = Codec::Broken(Compression::Gzip, 0);
+                self.codec = Codec::Broken(Compression::Gzip);
             } else {
                 self.codec = Codec::Plain;
                 self.decode(&first, out);
             }
         }
         match &self.codec {
-            Codec::Broken(_, at) => Some(*at),
-            Codec::Gzip(Gzip::Member(_)) | Codec::Zstd { whole: false, .. } => Some(self.taken),
-            _ => None,
+            Codec::Broken(_) | Codec::Gzip(Gzip::Member(_)) => false,
+            Codec::Zstd(zstd) => zstd.wanted == 0,
+            Codec::Unknown(_) | Codec::Plain | Codec::Gzip(_) => true,
         }
     }
 
     fn decode(&mut self, chunk: &[u8], out: &mut dyn FnMut(&[u8])) {
-        match &mut self.codec {
-            Codec::Plain => chunk.chunks(PIECE_BYTES).for_each(out),
-            Codec::Gzip(gzip) => match gzip.push(chunk, &mut self.piece, out) {
-                Ok(()) => self.taken += chunk.len() as u64,
-                Err(at) => self.break_off(at),
-            },
-            Codec::Zstd { decoder, whole } => {
-                match zstd_push(decoder, whole, chunk, &mut self.piece, out) {
-                    Ok(()) => self.taken += chunk.len() as u64,
-                    Err(at) => self.break_off(at),
-                }
+        let decoded = match &mut self.codec {
+            Codec::Plain => {
+                chunk.chunks(PIECE_BYTES).for_each(out);
+                Ok(())
             }
-            Codec::Broken(..) | Codec::Unknown(_) => {}
+            Codec::Gzip(gzip) => gzip.push(chunk, &mut self.piece, out),
+            Codec::Zstd(zstd) => zstd.push(chunk, &mut self.piece, out),
+            Codec::Broken(_) | Codec::Unknown(_) => Ok(()),
+        };
+        if let Err(Broken) = decoded {
+            self.codec = Codec::Broken(self.compression());
         }
-    }
-
-    fn break_off(&mut self, at: usize) {
-        self.codec = Codec::Broken(self.compression(), self.taken + at as u64);
     }
 }
 
@@ -123,8 +121,8 @@ impl Codec {
         }
         if starts(ZSTD) || skippable {
             return (first.len() >= ZSTD.len()).then(|| match Decoder::new() {
-                Ok(decoder) => Self::Zstd { decoder, whole: true },
-                Err(_) => Self::Broken(Compression::Zstd, 0),
+                Ok(decoder) => Self::Zstd(Zstd { decoder, wanted: 0 }),
+                Err(_) => Self::Broken(Compression::Zstd),
             });
         }
         Some(Self::Plain)
@@ -132,25 +130,24 @@ impl Codec {
 }
 
 impl Gzip {
-    /// Decodes a chunk; an error is the place in it where the stream is broken.
     fn push(
         &mut self,
         chunk: &[u8],
         piece: &mut [u8],
         out: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), usize> {
+    ) -> Result<(), Broken> {
         let mut i = 0;
         loop {
             match self {
                 Self::Padding => {
-                    let garbage = chunk[i..].iter().position(|&b| b != 0);
-                    return garbage.map_or(Ok(()), |k| Err(i + k));
+                    let garbage = chunk[i..].iter().any(|&b| b != 0);
+                    return if garbage { Err(Broken) } else { Ok(()) };
                 }
                 Self::Between => match chunk.get(i) {
                     None => return Ok(()),
                     Some(0) => *self = Self::Padding,
                     Some(0x1F) => *self = Self::Member(Decompress::new_gzip(15)),
-                    Some(_) => return Err(i),
+                    Some(_) => return Err(Broken),
                 },
                 Self::Member(member) => {
                     let (before_in, before_out) = (member.total_in(), member.total_out());
@@ -167,7 +164,7 @@ impl Gzip {
                         Ok(_) if made == piece.len() => {}
                         Ok(_) if i == chunk.len() => return Ok(()),
                         Ok(_) if taken + made > 0 => {}
-                        _ => return Err(i),
+                        _ => return Err(Broken),
                     }
                 }
             }
@@ -175,38 +172,43 @@ impl Gzip {
     }
 }
 
-/// Decodes a chunk; an error is the place in it where the stream is broken.
-fn zstd_push(
-    decoder: &mut Decoder<'static>,
-    whole: &mut bool,
-    chunk: &[u8],
-    piece: &mut [u8],
-    out: &mut dyn FnMut(&[u8]),
-) -> Result<(), usize> {
-    let mut input = InBuffer::around(chunk);
-    loop {
-        let before = input.pos();
-        let (result, made) = {
+impl Zstd {
+    /// Header of a block; the decoder asks for that of the next block together with a block.
+    const HEADER_BYTES: usize = 3;
+
+    /// Decodes a chunk in steps of which each takes one header or one block: where a step fails
+    /// the decoder tells nothing of what it made in the same step, and how much that is would
+    /// depend on the chunks.
+    fn push(
+        &mut self,
+        mut chunk: &[u8],
+        piece: &mut [u8],
+        out: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Broken> {
+        let mut full = false;
+        while full || !chunk.is_empty() {
+            let step = match self.wanted {
+                0 => 1,
+                wanted @ 1..=Self::HEADER_BYTES => wanted,
+                wanted => wanted - Self::HEADER_BYTES,
+            };
+            let mut input = InBuffer::around(&chunk[..chunk.len().min(step)]);
             let mut output = OutBuffer::around(&mut *piece);
-            let result = decoder.run(&mut input, &mut output);
-            (result, output.pos())
-        };
-        if made > 0 {
-            out(&piece[..made]);
-        }
-        match result {
-            Err(_) => return Err(input.pos()),
-            Ok(hint) => {
-                if input.pos() > before || made > 0 {
-                    *whole = hint == 0;
-                }
-                if made < piece.len() && input.pos() == chunk.len() {
-                    return Ok(());
-                }
-                if made == 0 && input.pos() == before {
-                    return Err(before);
-                }
+            let result = self.decoder.run(&mut input, &mut output);
+            let (taken, made) = (input.pos(), output.pos());
+            if made > 0 {
+                out(&piece[..made]);
             }
+            // A full piece may have more behind it.
+            full = made == piece.len();
+            match result {
+                Err(_) => return Err(Broken),
+                Ok(_) if taken + made == 0 && !full && !chunk.is_empty() => return Err(Broken),
+                Ok(_) if taken + made == 0 => {}
+                Ok(wanted) => self.wanted = wanted,
+            }
+            chunk = &chunk[taken..];
         }
+        Ok(())
     }
 }

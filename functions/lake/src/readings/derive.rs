@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::sorted::Sorted;
-use super::{Coverage, Rule, contended};
+use super::{Coverage, Rule, contended, rule_of};
 use crate::derivation::Target;
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source, VersionDigest};
@@ -63,11 +63,7 @@ async fn attempt<R: Rule>(
     }
     let keys = manifest.current_keys();
     let coverage = R::coverage(lake, &keys).await?;
-    let version = Version {
-        rule: format!("{} {}", R::TABLE.name, R::policies(lake)),
-        source,
-        digest: digest(&keys, &coverage),
-    };
+    let version = Version { rule: rule_of::<R>(lake), source, digest: digest(&keys, &coverage) };
     let stale = targets.iter().any(|(_, _, target)| !target.is_at(&version));
     if readings.is_none() && (stale || !is_quarantined::<R>(lake, &manifest).await?) {
         let read = read::<R>(lake, landing, report).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Applied, Rule};
+use super::{Applied, Rule, rule_of};
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey, Revision};
 use crate::lake::Lake;
@@ -55,10 +55,13 @@ async fn is_derived<R: Rule>(
     occupied: &mut Occupied,
 ) -> Result<bool, Error> {
     let mut derived = manifest.content.version.as_ref() == version;
-    let sequence = manifest.sequence.to_string();
+    let (sequence, rule) = (manifest.sequence.to_string(), rule_of::<R>(lake));
     for slice in manifest.slices.keys() {
         let noted = object::note(lake, &slice.key(R::TABLE.location)).await?;
-        derived &= noted.as_ref().is_some_and(|noted| noted.footer.version.source == sequence);
+        derived &= noted.as_ref().is_some_and(|noted| {
+            let version = &noted.footer.version;
+            version.source == sequence && version.rule == rule
+        });
         if let Some(noted) = noted {
             occupied.add(slice.date, noted.occupancy(), &manifest.landing);
         }

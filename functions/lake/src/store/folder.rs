@@ -61,6 +61,30 @@ impl FolderStore {
         }
     }
 
+    /// Copies a file from elsewhere into the store, if what is there differs from it; says whether
+    /// it did.
+    pub fn import(&self, file: &Path, key: &ObjectKey) -> Result<bool, StoreError> {
+        let path = self.path("put", key)?;
+        let copy = || -> io::Result<bool> {
+            if same_content(file, &path)? {
+                return Ok(false);
+            }
+            let (scratch, time) = self.scratch_file();
+            fs::copy(file, &scratch)?;
+            File::options().write(true).open(&scratch)?.set_modified(time)?;
+            let _guard = self.stripe(key);
+            place(&scratch, &path)?;
+            Ok(true)
+        };
+        copy().map_err(unavailable("put", key))
+    }
+
+    fn scratch_file(&self) -> (PathBuf, SystemTime) {
+        let time = self.next_time();
+        let name = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
+        (self.scratch.join(name), time)
+    }
+
     fn path(&self, operation: &'static str, key: &ObjectKey) -> Result<PathBuf, StoreError> {
         let text = key.as_str();
         let reason = if text.is_empty() || text.contains('\0') {
@@ -101,10 +125,7 @@ impl FolderStore {
         bytes: &[u8],
         when: &Precondition,
     ) -> io::Result<Option<ETag>> {
-        let time = self.next_time();
-        let scratch = self
-            .scratch
-            .join(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string());
+        let (scratch, time) = self.scratch_file();
         let mut file = File::create_new(&scratch)?;
         file.write_all(bytes)?;
         file.set_modified(time)?;
@@ -123,16 +144,8 @@ impl FolderStore {
             fs::remove_file(&scratch)?;
             return Ok(None);
         }
-        for _ in 0..PARENT_ATTEMPTS_MAX {
-            match fs::rename(&scratch, path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    path.parent().map(fs::create_dir_all).transpose()?;
-                }
-                renamed => return renamed.map(|()| Some(etag)),
-            }
-        }
-        fs::remove_file(&scratch)?;
-        Err(io::Error::other("its folder vanishes again and again"))
+        place(&scratch, path)?;
+        Ok(Some(etag))
     }
 
     fn remove(&self, path: &Path, key: &ObjectKey) -> io::Result<()> {
@@ -198,6 +211,39 @@ impl FolderStore {
             }
         }
         Ok(false)
+    }
+}
+
+/// Moves a finished file to its place, making the folders it needs.
+fn place(scratch: &Path, path: &Path) -> io::Result<()> {
+    for _ in 0..PARENT_ATTEMPTS_MAX {
+        match fs::rename(scratch, path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                path.parent().map(fs::create_dir_all).transpose()?;
+            }
+            renamed => return renamed,
+        }
+    }
+    fs::remove_file(scratch)?;
+    Err(io::Error::other("its folder vanishes again and again"))
+}
+
+fn same_content(a: &Path, b: &Path) -> io::Result<bool> {
+    let Some((mut b, b_metadata)) = open(b)? else { return Ok(false) };
+    let mut a = File::open(a)?;
+    if a.metadata()?.size() != b_metadata.size() {
+        return Ok(false);
+    }
+    let (mut a_chunk, mut b_chunk) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    loop {
+        let length = a.read(&mut a_chunk)?;
+        if length == 0 {
+            return Ok(true);
+        }
+        b.read_exact(&mut b_chunk[..length])?;
+        if a_chunk[..length] != b_chunk[..length] {
+            return Ok(false);
+        }
     }
 }
 

@@ -2,25 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow_array::RecordBatch;
-use lake::reader::{Fragment, Limits, Reader, Sink, Summary};
-use lake::tables::Stream;
-
-#[derive(Default)]
-struct Found {
-    rows: usize,
-    fragments: Vec<Fragment>,
-}
-
-impl Sink for Found {
-    fn batch(&mut self, batch: RecordBatch) {
-        self.rows += batch.num_rows();
-    }
-
-    fn fragment(&mut self, fragment: Fragment) {
-        self.fragments.push(fragment);
-    }
-}
+use super::{Found, read_chunked};
+use crate::reader::Summary;
+use crate::tables::Stream;
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     let mut entries: Vec<PathBuf> =
@@ -65,20 +49,18 @@ fn read(folder: &Path) -> Vec<(u64, u64, bool)> {
                 continue;
             }
             let bytes = std::fs::read(path).unwrap();
-            let mut found = Found::default();
-            let mut reader = Reader::new(stream, &Limits::default());
-            bytes.chunks(50_000).for_each(|chunk| reader.push(chunk, &mut found));
-            let summary = reader.finish(&mut found);
+            let Found { rows: batches, fragments: list, summary } =
+                read_chunked(stream, &bytes, 50_000);
             let Summary { rows, fragments, source_bytes, .. } = summary;
-            assert_eq!(rows as usize, found.rows);
-            assert_eq!(fragments as usize, found.fragments.len());
+            assert_eq!(rows as usize, batches.num_rows());
+            assert_eq!(fragments as usize, list.len());
             assert_eq!(source_bytes as usize, bytes.len());
             assert_eq!(
                 summary.row_bytes + summary.fragment_bytes + summary.separator_bytes,
                 source_bytes
             );
             let place = path.display();
-            for fragment in &found.fragments {
+            for fragment in &list {
                 println!("{place}: {} at {}", fragment.reason, fragment.offset_bytes);
                 let start = fragment.offset_bytes as usize;
                 let end = start + fragment.length_bytes as usize;

@@ -1,0 +1,121 @@
+//! Runs the chain: hands out what waits in the queues to the functions until nothing waits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chain::FunctionName;
+use lake::error::Error;
+use lake::events;
+use lake::key::ObjectKey;
+use lake::lake::Lake;
+use lake::report::Report;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::queues::{Batch, Queues};
+
+/// How often a key is delivered before it is given up.
+const DELIVERIES_MAX: u32 = 5;
+const BUCKET: &str = "local";
+
+/// The chain over a lake.
+pub(crate) struct Engine {
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) queues: Arc<Queues>,
+    pub(crate) workers: usize,
+}
+
+/// What it took to come to rest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Effort {
+    /// Invocations, by function.
+    pub(crate) invocations: BTreeMap<&'static str, u64>,
+    /// What they counted.
+    pub(crate) report: Report,
+    /// What was given up, with the reason.
+    pub(crate) dead_letters: Vec<(ObjectKey, String)>,
+}
+
+impl Effort {
+    /// An error, if anything was given up.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        match self.dead_letters.first() {
+            None => Ok(()),
+            Some((key, reason)) => Err(Failure::DeadLetters {
+                count: self.dead_letters.len(),
+                first: format!("{key}: {reason}"),
+            }),
+        }
+    }
+}
+
+impl Engine {
+    /// Queues whatever was added, replaced, deleted or left unfinished while nobody was looking.
+    pub(crate) async fn reconcile(&self) -> Result<(), Error> {
+        for function in FunctionName::ALL {
+            for key in function.unfinished(&self.lake).await? {
+                self.queues.ask(function, key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Works until nothing waits.
+    pub(crate) async fn come_to_rest(&self) -> Result<Effort, Failure> {
+        let effort = Arc::new(Mutex::new(Effort::default()));
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..self.workers {
+            let (lake, queues) = (Arc::clone(&self.lake), Arc::clone(&self.queues));
+            let (effort, count) = (Arc::clone(&effort), self.workers);
+            workers.spawn(async move {
+                while let Some(batch) = queues.next(count).await {
+                    invoke(&lake, &queues, &batch, &effort).await;
+                    queues.finish(&batch);
+                }
+            });
+        }
+        while let Some(ended) = workers.join_next().await {
+            ended.map_err(|error| Failure::Other(format!("a worker ended: {error}")))?;
+        }
+        Ok(std::mem::take(&mut *effort.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Delivers a batch as the account does: EventBridge events in SQS messages.
+async fn invoke(lake: &Lake, queues: &Queues, batch: &Batch, effort: &Mutex<Effort>) {
+    let function = batch.function();
+    let keys: Vec<&ObjectKey> = batch.keys.keys().collect();
+    let bodies: Vec<(String, Value)> = keys
+        .iter()
+        .enumerate()
+        .map(|(id, key)| (id.to_string(), events::object_event(BUCKET, key, true)))
+        .collect();
+    let event = events::sqs_batch(bodies.iter().map(|(id, body)| (id.as_str(), body)));
+    let outcome = function.invoke(lake, &event).await;
+
+    let mut effort = effort.lock().unwrap_or_else(PoisonError::into_inner);
+    *effort.invocations.entry(function.as_str()).or_default() += 1;
+    let failed: Vec<(usize, String)> = match outcome {
+        Ok(outcome) => {
+            effort.report += outcome.report;
+            let failures = outcome.response.batch_item_failures.into_iter();
+            let reasons = outcome.errors.iter().map(ToString::to_string);
+            failures
+                .zip(reasons)
+                .filter_map(|(failure, reason)| {
+                    Some((failure.item_identifier.parse().ok()?, reason))
+                })
+                .collect()
+        }
+        Err(error) => (0..keys.len()).map(|id| (id, error.to_string())).collect(),
+    };
+    for (id, reason) in failed {
+        let Some(key) = keys.get(id) else { continue };
+        let deliveries = batch.keys.get(*key).copied().unwrap_or_default() + 1;
+        if deliveries < DELIVERIES_MAX {
+            queues.deliver_again(batch, (*key).clone(), deliveries);
+        } else {
+            effort.dead_letters.push(((*key).clone(), reason));
+        }
+    }
+}

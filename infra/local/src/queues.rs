@@ -1,0 +1,239 @@
+//! The queues between the bucket and the functions, one for each function, as the template wires
+//! them; and the store that fills them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chain::{FunctionName, Routes};
+use lake::key::{ETag, ObjectKey};
+use lake::store::{
+    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError,
+};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use tokio::sync::Notify;
+
+/// A function's keys wait in the order of the patterns of its rule: a function, and the number of
+/// the pattern.
+type Stage = (FunctionName, usize);
+
+/// Keys that wait to be looked at.
+pub(crate) struct Queues {
+    routes: Routes,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: BTreeMap<Stage, BTreeMap<ObjectKey, u32>>,
+    /// Draws what comes next, where events are to be delivered out of order.
+    chaos: Option<ChaCha8Rng>,
+    running: BTreeMap<Stage, usize>,
+    /// Keys that were ever queued.
+    queued: u64,
+    /// Keys that were worked on.
+    done: u64,
+}
+
+/// Keys for one invocation.
+pub(crate) struct Batch {
+    stage: Stage,
+    /// With the number of times each was delivered before.
+    pub(crate) keys: BTreeMap<ObjectKey, u32>,
+}
+
+impl Batch {
+    /// Whom to invoke.
+    pub(crate) fn function(&self) -> FunctionName {
+        self.stage.0
+    }
+}
+
+/// How far the chain is.
+#[derive(Clone, Copy)]
+pub(crate) struct Progress {
+    /// Keys that were ever queued.
+    pub(crate) queued: u64,
+    /// Keys that were worked on.
+    pub(crate) done: u64,
+}
+
+impl Queues {
+    /// Queues by these routes; delivered shuffled, duplicated and concurrently by the seed, if
+    /// there is one.
+    pub(crate) fn new(routes: Routes, chaos: Option<u64>) -> Self {
+        let state = State { chaos: chaos.map(ChaCha8Rng::seed_from_u64), ..State::default() };
+        Self { routes, state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// Queues a key for every function it wakes.
+    pub(crate) fn announce(&self, key: &ObjectKey) {
+        for stage in self.routes.ranked(key) {
+            self.push(stage, key.clone(), 0);
+        }
+    }
+
+    /// Queues a key for one function.
+    pub(crate) fn ask(&self, function: FunctionName, key: ObjectKey) {
+        let ranked = self.routes.ranked(&key);
+        let stage = ranked.into_iter().find(|(woken, _)| *woken == function);
+        self.push(stage.unwrap_or((function, 0)), key, 0);
+    }
+
+    /// Puts a key back that could not be worked on.
+    pub(crate) fn deliver_again(&self, batch: &Batch, key: ObjectKey, deliveries: u32) {
+        self.push(batch.stage, key, deliveries);
+    }
+
+    fn push(&self, stage: Stage, key: ObjectKey, deliveries: u32) {
+        let mut state = self.state();
+        let known = state.waiting.entry(stage).or_default().insert(key, deliveries).is_some();
+        state.queued += u64::from(!known);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The next keys to work on; `None` once the chain is at rest.
+    ///
+    /// What comes first in the chain is worked on first, so that little is derived twice: a batch
+    /// is handed out only when nothing before it waits or runs.
+    pub(crate) async fn next(&self, workers: usize) -> Option<Batch> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                state.waiting.retain(|_, keys| !keys.is_empty());
+                state.running.retain(|_, running| *running > 0);
+                let first = state.waiting.keys().next().copied();
+                let ahead = state.running.keys().next().copied();
+                match (first, ahead) {
+                    (None, None) => return None,
+                    (Some(_), _) if state.chaos.is_some() => return state.draw(),
+                    (Some(stage), ahead) if ahead.is_none_or(|ahead| stage <= ahead) => {
+                        return Some(state.take(stage, workers));
+                    }
+                    _ => {}
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends a batch.
+    pub(crate) fn finish(&self, batch: &Batch) {
+        let mut state = self.state();
+        state.done += batch.keys.len() as u64;
+        if let Some(running) = state.running.get_mut(&batch.stage) {
+            *running -= 1;
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until something is queued.
+    pub(crate) async fn queued(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.state().waiting.values().any(|keys| !keys.is_empty()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        let state = self.state();
+        Progress { queued: state.queued, done: state.done }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Any stage's keys, any of them; some stay, to be delivered a second time.
+    fn draw(&mut self) -> Option<Batch> {
+        const AGAIN: f64 = 0.2;
+        let chaos = self.chaos.as_mut()?;
+        let stages: Vec<Stage> = self.waiting.keys().copied().collect();
+        let stage = *stages.get(chaos.random_range(0..stages.len()))?;
+        let waiting = self.waiting.get_mut(&stage)?;
+        let mut keys = BTreeMap::new();
+        let wanted = chaos.random_range(1..=waiting.len());
+        for _ in 0..wanted {
+            let drawn = waiting.keys().nth(chaos.random_range(0..waiting.len())).cloned()?;
+            let deliveries = waiting.remove(&drawn)?;
+            keys.insert(drawn, deliveries);
+            if waiting.is_empty() {
+                break;
+            }
+        }
+        let again = keys.iter().filter(|_| chaos.random_bool(AGAIN));
+        waiting.extend(again.map(|(key, deliveries)| (key.clone(), *deliveries)));
+        *self.running.entry(stage).or_default() += 1;
+        Some(Batch { stage, keys })
+    }
+
+    /// A fair share of a stage's keys, so that every worker has some.
+    fn take(&mut self, stage: Stage, workers: usize) -> Batch {
+        const BATCH_MAX: usize = 256;
+        let waiting = self.waiting.entry(stage).or_default();
+        let share = waiting.len().div_ceil(workers).min(BATCH_MAX);
+        let rest = waiting.keys().nth(share).cloned();
+        let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
+        let keys = std::mem::replace(waiting, rest);
+        *self.running.entry(stage).or_default() += 1;
+        Batch { stage, keys }
+    }
+}
+
+/// A store that announces what is written and deleted in it, as the bucket does.
+pub(crate) struct AnnouncingStore {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) queues: Arc<Queues>,
+}
+
+#[async_trait]
+impl Store for AnnouncingStore {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        self.store.head(key).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        self.store.get(key, range).await
+    }
+
+    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        self.store.stream(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<ETag, StoreError> {
+        let etag = self.store.put(key, bytes, when).await?;
+        self.queues.announce(key);
+        Ok(etag)
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.store.delete(key).await?;
+        self.queues.announce(key);
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+        self.store.list(prefix, after).await
+    }
+}

@@ -1,0 +1,53 @@
+//! `stedi replay`: derives a lake again, after a lost event or under other policies.
+
+use lake::layout;
+use lake::store::list_all;
+use lake::tables::Stream;
+
+use crate::args::{Format, ReplayArgs};
+use crate::engine::Engine;
+use crate::failure::Failure;
+use crate::home::{Change, Home};
+use crate::render;
+use crate::run::{Counts, finish, start};
+use crate::status::block_on_threads;
+
+pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
+    Home::visit(&args.lake)?;
+    if !"landing/".starts_with(&args.prefix) && !args.prefix.starts_with("landing/") {
+        return Err(Failure::Usage(format!(
+            "{:?} is no prefix of landing objects; want landing/ or something below it",
+            args.prefix
+        )));
+    }
+    let home = Home::take(&args.lake)?;
+    block_on_threads(async {
+        let started = start(&home, args.policies, Change::Allowed, None).await?;
+        let asked = ask(&started.engine, &args.prefix).await?;
+        let counts = Counts { files_put: 0, files_unchanged: asked };
+        let summary = finish(started, counts, None).await?;
+        match args.format {
+            Format::Table => render::summary(&summary),
+            Format::Json => render::json(&summary)?,
+        }
+        Ok(())
+    })
+}
+
+/// Asks every function for the landing objects below a prefix.
+async fn ask(engine: &Engine, prefix: &str) -> Result<usize, Failure> {
+    engine.reconcile().await?;
+    let mut asked = 0;
+    for stream in Stream::ALL {
+        let zone = layout::landing(stream);
+        let below = if prefix.starts_with(zone) { prefix } else { zone };
+        if !below.starts_with(prefix) {
+            continue;
+        }
+        for object in list_all(engine.lake.store.as_ref(), below).await? {
+            engine.queues.announce(&object.key);
+            asked += 1;
+        }
+    }
+    Ok(asked)
+}

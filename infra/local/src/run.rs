@@ -1,0 +1,165 @@
+//! `stedi run`
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::generate::Options;
+use chain::Routes;
+use lake::store::FolderStore;
+use serde::Serialize;
+
+use crate::args::{Format, PolicyArgs, RunArgs};
+use crate::engine::{Effort, Engine};
+use crate::failure::Failure;
+use crate::feeds::{self, FeedFile};
+use crate::home::{Change, Home};
+use crate::queues::{AnnouncingStore, Queues};
+use crate::status::{self, Status, block_on_threads};
+use crate::{generate, progress, render};
+
+/// What a run did.
+#[derive(Serialize)]
+pub(crate) struct Summary {
+    #[serde(flatten)]
+    pub(crate) status: Status,
+    /// Landing objects that were put, and those that lay there already.
+    pub(crate) files_put: usize,
+    pub(crate) files_unchanged: usize,
+    pub(crate) invocations: std::collections::BTreeMap<&'static str, u64>,
+    pub(crate) objects_written: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) seconds: f64,
+    /// Where the data came from, if the run made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sample: Option<String>,
+}
+
+/// The landing objects a command dealt with itself.
+pub(crate) struct Counts {
+    pub(crate) files_put: usize,
+    pub(crate) files_unchanged: usize,
+}
+
+/// A lake with its chain ready.
+pub(crate) struct Started {
+    pub(crate) engine: Engine,
+    pub(crate) folder: Arc<FolderStore>,
+    at: Instant,
+}
+
+pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let files = args.data.as_deref().map(feeds::find).transpose()?;
+    let summary = block_on_threads(run_chain(args, files))?;
+    match args.format {
+        Format::Table => render::summary(&summary),
+        Format::Json => render::json(&summary)?,
+    }
+    Ok(())
+}
+
+async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summary, Failure> {
+    let home = Home::take(&args.lake)?;
+    let is_new = home.settings(&home.store()?).await?.is_none();
+    let sample = match &files {
+        None if is_new && !args.lake.join("landing").exists() => Some(make_sample(args)?),
+        _ => None,
+    };
+    let started = start(&home, args.policies, Change::Refused, args.chaos).await?;
+    started.engine.reconcile().await?;
+    let counts = put(&started, files.unwrap_or_default())?;
+    finish(started, counts, sample).await
+}
+
+/// Opens a lake and makes its chain ready.
+#[expect(clippy::disallowed_methods, reason = "the run says how long it took")]
+pub(crate) async fn start(
+    home: &Home,
+    policies: PolicyArgs,
+    change: Change,
+    chaos: Option<u64>,
+) -> Result<Started, Failure> {
+    let at = Instant::now();
+    let folder = Arc::new(home.store()?);
+    let routes = Routes::deployed().map_err(|error| Failure::Other(error.to_string()))?;
+    let queues = Arc::new(Queues::new(routes, chaos));
+    let store = Arc::new(AnnouncingStore { store: folder.clone(), queues: Arc::clone(&queues) });
+    let lake = Arc::new(home.open(store, policies, change).await?);
+    let workers = thread::available_parallelism().map_or(1, Into::into);
+    Ok(Started { engine: Engine { lake, queues, workers }, folder, at })
+}
+
+/// Lets the chain come to rest, and says what came of it.
+pub(crate) async fn finish(
+    started: Started,
+    counts: Counts,
+    sample: Option<String>,
+) -> Result<Summary, Failure> {
+    let effort = watched(&started.engine).await?;
+    let took = started.at.elapsed();
+    effort.check()?;
+    let lake = &started.engine.lake;
+    Ok(Summary {
+        status: status::collect(lake.store.as_ref(), lake.catalog.as_ref()).await?,
+        files_put: counts.files_put,
+        files_unchanged: counts.files_unchanged,
+        invocations: effort.invocations,
+        objects_written: effort.report.objects_written,
+        conflicts: effort.report.conflicts,
+        seconds: took.as_secs_f64(),
+        sample,
+    })
+}
+
+fn make_sample(args: &RunArgs) -> Result<String, Failure> {
+    let options = Options::default();
+    let made = generate::with_progress(&args.lake, &options)?;
+    Ok(format!(
+        "made a sample of {} customers over {} days (seed {}, {} records in {} files)",
+        options.customers,
+        options.days,
+        options.seed,
+        made.records(),
+        made.files
+    ))
+}
+
+/// Puts files into the landing zone; those that lie there already are left alone.
+fn put(started: &Started, files: Vec<FeedFile>) -> Result<Counts, Failure> {
+    let bar = progress::bar(files.len() as u64, "files");
+    bar.set_message("putting");
+    let mut counts = Counts { files_put: 0, files_unchanged: 0 };
+    for file in files {
+        if started.folder.import(&file.path, &file.key)? {
+            started.engine.queues.announce(&file.key);
+            counts.files_put += 1;
+        } else {
+            counts.files_unchanged += 1;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(counts)
+}
+
+/// Comes to rest, with a progress bar.
+async fn watched(engine: &Engine) -> Result<Effort, Failure> {
+    let bar = progress::bar(0, "objects");
+    bar.set_message("deriving");
+    let rest = engine.come_to_rest();
+    tokio::pin!(rest);
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            effort = &mut rest => {
+                bar.finish_and_clear();
+                return effort;
+            }
+            _ = tick.tick() => {
+                let progress = engine.queues.progress();
+                bar.set_length(progress.queued);
+                bar.set_position(progress.done);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `stedi verify`: recomputes every table by the rules, from the readings in the landing zone and
+//! the customer records, and compares row by row.
+//!
+//! Nothing of the protocol is used for it: whole tables at once, in memory, from the raw files. Of
+//! the lake's own state only the customer register is read, since a customer record outlives its
+//! object; no record in the landing zone may be newer than the register's.
+
+mod expected;
+mod row;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lake::catalog::Catalog;
+use lake::key::ObjectKey;
+use lake::lake::Lake;
+use lake::layout::{ReadingDate, Slice};
+use lake::object;
+use lake::store::{ByteRange, Store, list_all};
+use lake::tables::{Format, TABLES, Table};
+
+use self::expected::Expected;
+use self::row::{Row, rows_of};
+use crate::args::VerifyArgs;
+use crate::failure::Failure;
+use crate::home::Home;
+use crate::status::block_on;
+
+/// Differences shown of each table.
+const SHOWN_MAX: usize = 5;
+
+/// Rows of a table, each with how often it is there.
+pub(crate) type Bag = BTreeMap<Row, i64>;
+
+pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    let home = Home::visit(&args.lake)?;
+    block_on(compare(&home))
+}
+
+async fn compare(home: &Home) -> Result<(), Failure> {
+    let lake = home.look().await?;
+    let expected = Expected::compute(&lake).await?;
+    let mut differing = Vec::new();
+    for problem in &expected.problems {
+        println!("{problem}");
+        differing.push("customer_landing");
+    }
+    for table in TABLES.into_iter().filter(|table| table.format == Format::Parquet) {
+        let wanted = expected.table(table);
+        let differences = difference(&lake, table, wanted).await?;
+        let rows: i64 = wanted.values().sum();
+        if differences.is_empty() {
+            println!("{}: {rows} rows, as the rules have them", table.name);
+            continue;
+        }
+        differing.push(table.name);
+        println!("{}: {} differences", table.name, differences.len());
+        for line in differences.iter().take(SHOWN_MAX) {
+            println!("  {line}");
+        }
+    }
+    if differing.is_empty() {
+        return Ok(());
+    }
+    differing.dedup();
+    Err(Failure::Differs(differing.join(", ")))
+}
+
+/// How a table differs from what the rules give, in its rows and its partitions.
+async fn difference(
+    lake: &Lake,
+    table: &'static Table,
+    wanted: &Bag,
+) -> Result<Vec<String>, Failure> {
+    let mut differences = Vec::new();
+    let mut balance = wanted.clone();
+    let mut occupied = BTreeSet::new();
+    for listed in list_all(lake.store.as_ref(), table.location).await? {
+        let rows = read(lake.store.as_ref(), &listed.key).await?;
+        let slice = Slice::of_key(&listed.key, table.location);
+        for row in &rows {
+            *balance.entry(row.clone()).or_default() -= 1;
+            if let Some(slice) = slice
+                && row.time_ms(table).and_then(ReadingDate::of) != Some(slice.date)
+            {
+                differences.push(format!("{}: holds a row of another day: {row}", listed.key));
+            }
+        }
+        occupied.extend(slice.filter(|_| !rows.is_empty()).map(|slice| slice.date));
+    }
+    for (row, count) in balance {
+        match count {
+            0 => {}
+            1.. => differences.push(format!("missing {count} times: {row}")),
+            _ => differences.push(format!("{} times too many: {row}", -count)),
+        }
+    }
+    if table.partitioned {
+        differences.extend(partitions(lake.catalog.as_ref(), table, &occupied).await?);
+    }
+    Ok(differences)
+}
+
+async fn partitions(
+    catalog: &dyn Catalog,
+    table: &Table,
+    occupied: &BTreeSet<ReadingDate>,
+) -> Result<Vec<String>, Failure> {
+    let registered: BTreeSet<ReadingDate> =
+        catalog.partitions(table.name).await?.into_iter().collect();
+    let missing = occupied.difference(&registered);
+    let extra = registered.difference(occupied);
+    Ok(missing
+        .map(|date| format!("partition {date} is not in the catalog"))
+        .chain(extra.map(|date| format!("partition {date} is in the catalog and has no rows")))
+        .collect())
+}
+
+async fn read(store: &dyn Store, key: &ObjectKey) -> Result<Vec<Row>, Failure> {
+    let Some(found) = store.get(key, ByteRange::All).await? else { return Ok(Vec::new()) };
+    Ok(rows_of(&object::decode(key, found.bytes)?.batch))
+}
