@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use super::fragment::Reason;
 use super::names::unescape;
 use super::number;
-use super::scan::{Kind, Token};
+use super::record::{Kind, Token};
 
 /// A value as its column takes it. Texts that are not in the record as they are (escapes, numbers
 /// in a column of text) are kept beside, and named by their index.

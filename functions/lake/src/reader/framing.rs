@@ -22,14 +22,14 @@ use memchr::memchr;
 
 use super::fragment::{Fragment, Reason};
 use super::names::Names;
+use super::record::Record;
 use super::rows::{Fault, Rows};
-use super::scan::{self, Record, Scan};
+use super::scan::{self, Scan};
+use super::unknown::Unknown;
 use super::{Limits, Sink, Summary};
 use crate::tables::Stream;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-const UNKNOWN_COLUMNS_MAX: usize = 256;
-const UNKNOWN_NAME_BYTES_MAX: usize = 128;
 
 /// Cuts the source into records and fragments.
 pub(super) struct Framing {
@@ -47,8 +47,7 @@ pub(super) struct Framing {
     retry_bytes: usize,
     wreck: Option<Wreck>,
     lines: Lines,
-    /// Of each unknown column, the last record that had it, so that a record counts once.
-    unknown_last: std::collections::BTreeMap<String, u64>,
+    unknown: Unknown,
     records: u64,
     summary: Summary,
 }
@@ -98,7 +97,7 @@ impl Framing {
             retry_bytes: 0,
             wreck: None,
             lines: Lines { clean: true, objects: 0 },
-            unknown_last: std::collections::BTreeMap::new(),
+            unknown: Unknown::default(),
             records: 0,
             summary: Summary::default(),
         }
@@ -133,6 +132,8 @@ impl Framing {
         self.close(sink);
         self.flush(sink);
         self.summary.expectations = self.rows.unmet();
+        (self.summary.unknown_columns, self.summary.unknown_columns_unlisted) =
+            self.unknown.counts();
         self.summary.newline_delimited = self.lines.clean;
         self.summary
     }
@@ -226,23 +227,13 @@ impl Framing {
         match scan::object(view, &mut self.names, nesting_max, &mut self.record) {
             Scan::Whole(length) => self.whole(buffer, start, length, sink),
             Scan::Broken(at, reason, expected) => {
-                let message = match reason {
-                    Reason::NestedTooDeep => format!(
-                        "nested deeper than {nesting_max}; flatten the record, or raise the limit"
-                    ),
-                    Reason::Nul => "a NUL within a text; deliver the text without it".to_owned(),
-                    _ => format!("expected {expected}; correct the record and deliver it again"),
-                };
-                self.failed(buffer, start, at, reason, message, sink)
+                self.failed(buffer, start, at, reason, expected, sink)
             }
             Scan::Incomplete if longest == self.limits.record_bytes_max => {
-                let message = format!(
-                    "longer than {longest} bytes; close the record, shorten it, or raise the limit"
-                );
-                self.failed(buffer, start, longest, Reason::RecordTooLong, message, sink)
+                self.failed(buffer, start, longest, Reason::RecordTooLong, "", sink)
             }
             Scan::Incomplete if end => {
-                self.failed(buffer, start, longest, Reason::CutOff, String::new(), sink)
+                self.failed(buffer, start, longest, Reason::CutOff, "", sink)
             }
             Scan::Incomplete => {
                 self.retry_bytes = (2 * longest).min(self.limits.record_bytes_max);
@@ -258,7 +249,7 @@ impl Framing {
         start: usize,
         at: usize,
         reason: Reason,
-        message: String,
+        expected: &'static str,
         sink: &mut dyn Sink,
     ) -> Step {
         let apart = self.record.keyed || (self.record.known && self.at_boundary(buffer, start));
@@ -266,11 +257,28 @@ impl Framing {
             Some(wreck) if !apart => wreck.opened = true,
             _ => {
                 self.close(sink);
+                let message = self.why(reason, expected);
                 self.begin(start, start + at, reason, message, None);
             }
         }
         self.waste(&buffer[start..=start]);
         Step::Next(start + 1)
+    }
+
+    /// What is wrong with a `{` that begins no record, and what to do about it.
+    fn why(&self, reason: Reason, expected: &str) -> String {
+        let Limits { nesting_max, record_bytes_max, .. } = self.limits;
+        match reason {
+            Reason::NestedTooDeep => {
+                format!("nested deeper than {nesting_max}; flatten the record, or raise the limit")
+            }
+            Reason::RecordTooLong => format!(
+                "longer than {record_bytes_max} bytes; close the record, shorten it, or raise \
+                 the limit"
+            ),
+            Reason::Nul => "a NUL within a text; deliver the text without it".to_owned(),
+            _ => format!("expected {expected}; correct the record and deliver it again"),
+        }
     }
 
     /// A whole object: a record, or part of a wreck.
@@ -300,7 +308,7 @@ impl Framing {
         }
         self.records += 1;
         if !self.record.unknown.is_empty() {
-            self.note_unknown(view);
+            self.unknown.note(view, &self.record.unknown, self.records);
         }
         self.lines.objects += 1;
         self.lines.clean &= self.lines.objects == 1 && !self.record.line_feeds;
@@ -408,33 +416,4 @@ impl Framing {
             sink.batch(batch);
         }
     }
-
-    fn note_unknown(&mut self, view: &[u8]) {
-        for &(start, end) in &self.record.unknown {
-            let name = name_of(&view[start..end]);
-            match self.unknown_last.get_mut(&name) {
-                Some(last) if *last == self.records => {}
-                Some(last) => {
-                    *last = self.records;
-                    *self.summary.unknown_columns.entry(name).or_default() += 1;
-                }
-                None if self.summary.unknown_columns.len() < UNKNOWN_COLUMNS_MAX => {
-                    self.unknown_last.insert(name.clone(), self.records);
-                    self.summary.unknown_columns.insert(name, 1);
-                }
-                None => self.summary.unknown_columns_unlisted += 1,
-            }
-        }
-    }
-}
-
-/// An unknown key as it is remembered: lower case, and not without end.
-fn name_of(key: &[u8]) -> String {
-    let text = String::from_utf8_lossy(key);
-    let mut name = super::names::unescape(text.as_bytes()).unwrap_or_else(|| text.into_owned());
-    while name.len() > UNKNOWN_NAME_BYTES_MAX {
-        name.pop();
-    }
-    name.make_ascii_lowercase();
-    name
 }

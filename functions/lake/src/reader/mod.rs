@@ -31,11 +31,13 @@ mod framing;
 mod names;
 mod number;
 mod quarantine;
+mod record;
 mod rows;
 mod scan;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unknown;
 
 use std::collections::BTreeMap;
 

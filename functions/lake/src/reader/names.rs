@@ -26,7 +26,7 @@ struct Spelled {
 
 impl Names {
     /// Stands for the column before the first.
-    pub(super) const START: usize = super::scan::COLUMNS_MAX;
+    pub(super) const START: usize = super::record::COLUMNS_MAX;
 
     pub(super) fn new(stream: Stream) -> Self {
         let names: Vec<String> =

@@ -10,7 +10,7 @@ use super::Limits;
 use super::column::{Column, Mismatch, Value};
 use super::expectations::{Expectation, Otherwise, Predicate, expectations};
 use super::fragment::Reason;
-use super::scan::{COLUMNS_MAX, Record, Token};
+use super::record::{COLUMNS_MAX, Record, Token};
 use crate::tables::Stream;
 
 /// Text after which a batch is handed out though it has fewer rows than it may.

@@ -7,102 +7,11 @@
 
 use super::fragment::Reason;
 use super::names::Names;
+use super::record::{Kind, Record, Token};
 
 /// A one in every byte of a word, and the highest bit of every byte.
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// Columns a table may have.
-pub(super) const COLUMNS_MAX: usize = 10;
-
-/// What stands at a value's place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Kind {
-    #[default]
-    Absent,
-    Null,
-    /// Between the quotes, no escapes.
-    Text,
-    /// Between the quotes, with escapes.
-    EscapedText,
-    /// Digits with or without a sign.
-    Integer,
-    /// A number with a fraction or an exponent.
-    Number,
-    NotFinite,
-    Bool,
-    Array,
-    Object,
-}
-
-/// A value: its kind, and its place in the view. Small, since there is one per column and record.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    start: u32,
-    end: u32,
-}
-
-impl Token {
-    /// The place of its first byte; of a text, after the quote.
-    pub(super) fn start(self) -> usize {
-        self.start as usize
-    }
-
-    pub(super) fn place(self) -> std::ops::Range<usize> {
-        self.start as usize..self.end as usize
-    }
-}
-
-/// What a scan noted of one record.
-#[derive(Debug, Default)]
-pub(super) struct Record {
-    pub(super) columns: [Token; COLUMNS_MAX],
-    /// Further values of columns that already have one.
-    pub(super) repeated: Vec<(usize, Token)>,
-    /// Keys that no column takes: between the quotes.
-    pub(super) unknown: Vec<(usize, usize)>,
-    /// Whether any column of the stream was named.
-    pub(super) known: bool,
-    /// Whether the column that says whose record it is was named.
-    pub(super) keyed: bool,
-    /// Whether a value is or holds an object.
-    pub(super) nested_objects: bool,
-    /// Whether white space within the record holds a line feed.
-    pub(super) line_feeds: bool,
-    /// The first thing that is no JSON, or no text, though the boundaries of the record are clear.
-    pub(super) flaw: Option<(Reason, usize)>,
-    closers: Vec<u8>,
-}
-
-impl Record {
-    fn clear(&mut self) {
-        self.columns.iter_mut().for_each(|token| *token = Token::default());
-        self.repeated.clear();
-        self.unknown.clear();
-        self.known = false;
-        self.keyed = false;
-        self.nested_objects = false;
-        self.line_feeds = false;
-        self.flaw = None;
-        self.closers.clear();
-    }
-
-    /// Whether a value stands where a whole record may have been swallowed: no column takes an
-    /// object or an array, and a record names at least one column.
-    pub(super) fn may_swallow(&self) -> bool {
-        self.nested_objects
-            && (!self.known
-                || self.columns.iter().any(|c| matches!(c.kind, Kind::Object | Kind::Array))
-                || self.repeated.iter().any(|(_, c)| matches!(c.kind, Kind::Object | Kind::Array)))
-    }
-
-    fn note(&mut self, reason: Reason, at: usize) {
-        if self.flaw.is_none() {
-            self.flaw = Some((reason, at));
-        }
-    }
-}
 
 /// What a scan found at the start of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +110,7 @@ impl Scanner<'_> {
                 None => {}
             }
             let quote = matches!(token.kind, Kind::Text | Kind::EscapedText);
-            i = self.space(token.end as usize + usize::from(quote))?;
+            i = self.space(token.end() + usize::from(quote))?;
             match self.view[i] {
                 b',' => i = self.space(i + 1)?,
                 b'}' => return Ok(i + 1),
@@ -261,8 +170,7 @@ impl Scanner<'_> {
             b'I' => (Kind::NotFinite, i, self.word(i, b"Infinity")?),
             _ => return self.malformed(i, "a value"),
         };
-        // A view is no longer than a record may be, which is less than 4 GiB.
-        Ok(Token { kind, start: start as u32, end: end as u32 })
+        Ok(Token::new(kind, start, end))
     }
 
     fn word(&mut self, i: usize, word: &'static [u8]) -> Found<usize> {
@@ -302,11 +210,12 @@ impl Scanner<'_> {
 
     #[inline]
     fn number(&mut self, start: usize) -> Found<(usize, Kind)> {
+        // The sign of a reading is a coin toss: no branch depends on it.
         let first = start + usize::from(self.view[start] == b'-');
-        if self.view.get(first) == Some(&b'I') && first > start {
-            return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
-        }
-        let mut i = self.digits(first)?;
+        let mut i = match self.digits(first) {
+            Ok(end) => end,
+            Err(Stopped) => return self.infinity(start, first),
+        };
         if i > first + 1 && self.view[first] == b'0' {
             return self.malformed(first + 1, "no leading zero");
         }
@@ -321,6 +230,16 @@ impl Scanner<'_> {
             i = self.digits(i + 1 + usize::from(sign))?;
         }
         Ok((i, kind))
+    }
+
+    /// What looked like a number and has no digits: minus infinity, or none.
+    #[cold]
+    fn infinity(&mut self, start: usize, first: usize) -> Found<(usize, Kind)> {
+        if first > start && self.view.get(first) == Some(&b'I') {
+            self.stop = Scan::Incomplete;
+            return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
+        }
+        Err(Stopped)
     }
 
     /// The closing quote of the text that starts at `i`, and whether it holds escapes.
@@ -446,7 +365,7 @@ impl Scanner<'_> {
                 if token.kind == Kind::NotFinite {
                     self.record.note(Reason::NotFinite, token.start());
                 }
-                i = token.end as usize + usize::from(opened == b'"');
+                i = token.end() + usize::from(opened == b'"');
             }
             loop {
                 let Some(&closer) = self.record.closers.last() else {

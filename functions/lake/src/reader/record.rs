@@ -1,0 +1,106 @@
+//! What a scan notes of one record.
+
+use super::fragment::Reason;
+
+/// Columns a table may have.
+pub(super) const COLUMNS_MAX: usize = 10;
+
+/// What stands at a value's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    #[default]
+    Absent,
+    Null,
+    /// Between the quotes, no escapes.
+    Text,
+    /// Between the quotes, with escapes.
+    EscapedText,
+    /// Digits with or without a sign.
+    Integer,
+    /// A number with a fraction or an exponent.
+    Number,
+    NotFinite,
+    Bool,
+    Array,
+    Object,
+}
+
+/// A value: its kind, and its place in the view. Small, since there is one per column and record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    start: u32,
+    end: u32,
+}
+
+impl Token {
+    /// A view is no longer than a record may be, which is less than 4 GiB.
+    pub(super) fn new(kind: Kind, start: usize, end: usize) -> Self {
+        Self { kind, start: start as u32, end: end as u32 }
+    }
+
+    /// The place after its last byte; of a text, its closing quote.
+    pub(super) fn end(self) -> usize {
+        self.end as usize
+    }
+
+    /// The place of its first byte; of a text, after the quote.
+    pub(super) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    pub(super) fn place(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// What a scan noted of one record.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    pub(super) columns: [Token; COLUMNS_MAX],
+    /// Further values of columns that already have one.
+    pub(super) repeated: Vec<(usize, Token)>,
+    /// Keys that no column takes: between the quotes.
+    pub(super) unknown: Vec<(usize, usize)>,
+    /// Whether any column of the stream was named.
+    pub(super) known: bool,
+    /// Whether the column that says whose record it is was named.
+    pub(super) keyed: bool,
+    /// Whether a value is or holds an object.
+    pub(super) nested_objects: bool,
+    /// Whether white space within the record holds a line feed.
+    pub(super) line_feeds: bool,
+    /// The first thing that is no JSON, or no text, though the boundaries of the record are clear.
+    pub(super) flaw: Option<(Reason, usize)>,
+    /// The closing brackets that are due, of the value being scanned.
+    pub(super) closers: Vec<u8>,
+}
+
+impl Record {
+    pub(super) fn clear(&mut self) {
+        self.columns.iter_mut().for_each(|token| *token = Token::default());
+        self.repeated.clear();
+        self.unknown.clear();
+        self.known = false;
+        self.keyed = false;
+        self.nested_objects = false;
+        self.line_feeds = false;
+        self.flaw = None;
+        self.closers.clear();
+    }
+
+    /// Whether a value stands where a whole record may have been swallowed: no column takes an
+    /// object or an array, and a record names at least one column.
+    pub(super) fn may_swallow(&self) -> bool {
+        self.nested_objects
+            && (!self.known
+                || self.columns.iter().any(|c| matches!(c.kind, Kind::Object | Kind::Array))
+                || self.repeated.iter().any(|(_, c)| matches!(c.kind, Kind::Object | Kind::Array)))
+    }
+
+    pub(super) fn note(&mut self, reason: Reason, at: usize) {
+        if self.flaw.is_none() {
+            self.flaw = Some((reason, at));
+        }
+    }
+}
