@@ -39,6 +39,9 @@ impl<U, D, S> Plan<U, D, S> {
     }
 }
 
+/// What a key asks of a function.
+pub type PlanOf<F> = Plan<<F as Function>::Unit, <F as Function>::Detail, <F as Function>::Settle>;
+
 /// One transformation, as it is driven by events.
 pub trait Function: Send + Sync {
     /// A piece of work; equal pieces of a batch are done once.
@@ -56,7 +59,7 @@ pub trait Function: Send + Sync {
         &self,
         lake: &Lake,
         key: &ObjectKey,
-    ) -> impl Future<Output = Result<Plan<Self::Unit, Self::Detail, Self::Settle>, Error>> + Send;
+    ) -> impl Future<Output = Result<PlanOf<Self>, Error>> + Send;
 
     /// Does a piece of work.
     fn work(

@@ -141,7 +141,7 @@ fn round(
                 failed.push(*number);
             }
             drop(running.remove(turn));
-            turn = turn.checked_sub(1).unwrap_or(0);
+            turn = turn.saturating_sub(1);
         }
     }
     fared.lost += lost.values().sum::<usize>();

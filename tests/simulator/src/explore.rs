@@ -97,6 +97,12 @@ pub struct Explored {
     pub took: Duration,
 }
 
+/// How long to go on is told in time; no run depends on it.
+#[expect(clippy::disallowed_methods, reason = "bounds the exploration, not the runs")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Runs seed after seed from `first` on, on all cores, until one fails or the time is up (or so
 /// many runs are done). Only what `matters` is a failure.
 pub fn explore(
@@ -108,7 +114,7 @@ pub fn explore(
 ) -> (Explored, Option<Failure>) {
     let (next, calls, runs) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let (stop, failure) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
-    let begun = Instant::now();
+    let begun = now();
     let routes = routes();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -144,7 +150,7 @@ pub fn explore(
 impl Failure {
     /// Takes away operations and decisions while the same promise is still broken.
     pub fn shrunk(self, protocol: Protocol, time_max: Duration) -> Self {
-        let begun = Instant::now();
+        let begun = now();
         let promise = self.violation.promise;
         let mut best = self;
         let try_with = |found: Found| -> Option<(Violation, Found)> {

@@ -224,10 +224,10 @@ impl World {
                 let etag = object.as_ref().map(|object| object.meta.etag.clone());
                 observed.look(clock, key, etag, matches!(range, ByteRange::Suffix(_)));
             }
-            (Call::Stream(key), Reply::Object(Some(object))) => {
-                if key.after(layout::landing(Stream::Customer)).is_some() {
-                    observed.customers.push((key.clone(), object.meta.etag.clone()));
-                }
+            (Call::Stream(key), Reply::Object(Some(object)))
+                if key.after(layout::landing(Stream::Customer)).is_some() =>
+            {
+                observed.customers.push((key.clone(), object.meta.etag.clone()));
             }
             (Call::DeletePartition(table, date), Reply::Done) => {
                 let doubts = self.partition_doubts.entry((table.clone(), *date)).or_default();
