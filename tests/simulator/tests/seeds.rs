@@ -4,6 +4,8 @@
 //! `SIM_SEED=17` runs that seed alone and prints every step; `SIM_RUN=FILE` the run in that file
 //! (the last line of what a failure prints).
 
+#![expect(clippy::disallowed_methods, reason = "a test takes its seed from the environment")]
+
 use std::time::Duration;
 
 use simulator::{Protocol, explore, replay_scenario, run_seed};
