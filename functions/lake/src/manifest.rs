@@ -49,6 +49,9 @@ pub struct Content {
     pub quarantine: Option<String>,
     /// Keys of its records that no column takes, with the number of records.
     pub unknown_columns: BTreeMap<String, u64>,
+    /// Records that did not meet an expectation, by its name; those that all met are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unmet: BTreeMap<String, u64>,
     /// Whether Athena's JSON SerDe reads it as it is.
     pub newline_delimited: bool,
 }
@@ -60,12 +63,14 @@ impl Content {
         for fragment in &landed.fragments {
             *fragments.entry(fragment.reason.code().to_owned()).or_default() += 1;
         }
+        let unmet = landed.summary.expectations.iter().filter(|(_, records)| **records > 0);
         Self {
             version: landed.version.clone(),
             rows: landed.summary.rows,
             fragments,
             quarantine: quarantine::digest(&landed.quarantine),
             unknown_columns: landed.summary.unknown_columns.clone(),
+            unmet: unmet.map(|(name, records)| ((*name).to_owned(), *records)).collect(),
             newline_delimited: landed.summary.newline_delimited,
         }
     }

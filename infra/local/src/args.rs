@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Shows the eight tables of a lake
     Status(StatusArgs),
+    /// Lists what could not be read, with file, place and reason; holds personal data
+    Quarantine(QuarantineArgs),
     /// Shows what is registered in the lake's catalog
     Catalog(CatalogArgs),
 }
@@ -132,6 +134,16 @@ pub(crate) struct StatusArgs {
     /// How to print the tables
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct QuarantineArgs {
+    /// Folder of the lake
+    #[arg(long, value_name = "DIR", default_value = "lake")]
+    pub(crate) lake: PathBuf,
+    /// Show the text around each fragment of this landing object, such as landing/customer/a.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) explain: Option<String>,
 }
 
 #[derive(ClapArgs)]

@@ -2,12 +2,15 @@
 
 use lake::catalog::Catalog;
 use lake::ddl;
-use lake::tables::TABLES;
+use lake::key::ObjectKey;
+use lake::readings::landing_table;
+use lake::store::Store;
+use lake::tables::{Stream, TABLES, Table};
 
 use crate::args::CatalogArgs;
 use crate::failure::Failure;
 use crate::home::Home;
-use crate::status::block_on;
+use crate::status::{block_on, manifests};
 
 pub(crate) fn catalog(args: &CatalogArgs) -> Result<(), Failure> {
     let home = Home::visit(&args.lake)?;
@@ -18,10 +21,11 @@ pub(crate) fn catalog(args: &CatalogArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    block_on(print(&catalog))
+    let store = home.store()?;
+    block_on(print(&catalog, &store))
 }
 
-async fn print(catalog: &dyn Catalog) -> Result<(), Failure> {
+async fn print(catalog: &dyn Catalog, store: &dyn Store) -> Result<(), Failure> {
     for table in TABLES {
         let Some(registered) = catalog.table(table.name).await? else {
             println!("{}: not registered yet\n", table.name);
@@ -37,7 +41,24 @@ async fn print(catalog: &dyn Catalog) -> Result<(), Failure> {
         for date in catalog.partitions(table.name).await? {
             println!("  partition reading_date={date}");
         }
+        for key in unreadable(store, table).await? {
+            println!("  Athena cannot read {key} as it is: not one object a line");
+        }
         println!();
     }
     Ok(())
+}
+
+/// The landing objects of a table that the JSON SerDe does not read as they are.
+async fn unreadable(store: &dyn Store, table: &Table) -> Result<Vec<ObjectKey>, Failure> {
+    let mut keys = Vec::new();
+    for stream in Stream::ALL.into_iter().filter(|stream| landing_table(*stream).name == table.name)
+    {
+        let manifests = manifests(store, stream).await?.into_iter();
+        let unreadable = manifests.filter(|manifest| {
+            manifest.content.version.is_some() && !manifest.content.newline_delimited
+        });
+        keys.extend(unreadable.map(|manifest| manifest.landing));
+    }
+    Ok(keys)
 }

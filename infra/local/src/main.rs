@@ -9,6 +9,7 @@ mod feeds;
 mod generate;
 mod home;
 mod progress;
+mod quarantine;
 mod queues;
 mod render;
 mod replay;
@@ -53,6 +54,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Replay(args) => replay::replay(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Status(args) => status::status(&args),
+        Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Catalog(args) => catalog::catalog(&args),
     }
 }

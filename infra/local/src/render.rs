@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::run::Summary;
-use crate::status::Status;
+use crate::status::{Status, StreamStatus};
 
 /// Prints JSON for programs.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
@@ -52,13 +52,25 @@ pub(crate) fn status(status: &Status) {
     }
     println!("{}", aligned(streams));
     for stream in &status.streams {
-        for (column, records) in &stream.unknown_columns {
-            println!(
-                "{}: the column {column} of {} records is in no table",
-                stream.stream,
-                grouped(*records)
-            );
-        }
+        remarks(stream);
+    }
+}
+
+/// What is worth knowing of a stream beyond its counts.
+fn remarks(stream: &StreamStatus) {
+    let name = stream.stream;
+    for (reason, records) in &stream.quarantined_by_reason {
+        println!("{name}: {} quarantined: {reason}", grouped(*records));
+    }
+    for (expectation, records) in &stream.unmet_expectations {
+        println!("{name}: {} records do not meet {expectation}", grouped(*records));
+    }
+    for (column, unknown) in &stream.unknown_columns {
+        println!(
+            "{name}: no table has the column {column} of {} records, first in {}",
+            grouped(unknown.records),
+            unknown.first_in
+        );
     }
 }
 

@@ -49,8 +49,19 @@ pub(crate) struct StreamStatus {
     pub(crate) superseded: u64,
     pub(crate) quarantined: u64,
     pub(crate) quarantined_by_reason: BTreeMap<String, u64>,
-    /// Columns of the feed that no table has, with the number of records.
-    pub(crate) unknown_columns: BTreeMap<String, u64>,
+    /// Columns of the feed that no table has.
+    pub(crate) unknown_columns: BTreeMap<String, UnknownColumn>,
+    /// Records that did not meet an expectation, by its name.
+    pub(crate) unmet_expectations: BTreeMap<String, u64>,
+}
+
+/// A column that no table has.
+#[derive(Serialize)]
+pub(crate) struct UnknownColumn {
+    /// Records that carry it.
+    pub(crate) records: u64,
+    /// The first landing object, by its key, that has one of them.
+    pub(crate) first_in: ObjectKey,
 }
 
 pub(crate) fn status(args: &StatusArgs) -> Result<(), Failure> {
@@ -156,21 +167,36 @@ async fn derived(
 
 /// What every manifest says of its landing object.
 #[derive(Deserialize)]
-struct Landed {
-    content: Content,
+pub(crate) struct Landed {
+    pub(crate) landing: ObjectKey,
+    pub(crate) content: Content,
+}
+
+/// What the manifests of a stream say, in the order of their landing objects.
+pub(crate) async fn manifests(store: &dyn Store, stream: Stream) -> Result<Vec<Landed>, Failure> {
+    let mut manifests = Vec::new();
+    for manifest in list_all(store, &layout::manifests(stream)).await? {
+        if let Some(object) = store.get(&manifest.key, ByteRange::All).await? {
+            manifests.push(parse::<Landed>(&manifest.key, &object.bytes)?);
+        }
+    }
+    manifests.sort_by(|a, b| a.landing.cmp(&b.landing));
+    Ok(manifests)
 }
 
 async fn landed(store: &dyn Store, stream: Stream) -> Result<StreamStatus, Failure> {
     let mut status = StreamStatus { stream: stream.name(), ..StreamStatus::default() };
-    for manifest in list_all(store, &layout::manifests(stream)).await? {
-        let Some(object) = store.get(&manifest.key, ByteRange::All).await? else { continue };
-        let Content { rows, fragments, unknown_columns, .. } =
-            parse::<Landed>(&manifest.key, &object.bytes)?.content;
-        let quarantined: u64 = fragments.values().sum();
-        status.records += rows + quarantined;
+    for Landed { landing, content } in manifests(store, stream).await? {
+        let quarantined: u64 = content.fragments.values().sum();
+        status.records += content.rows + quarantined;
         status.quarantined += quarantined;
-        add(&mut status.quarantined_by_reason, fragments);
-        add(&mut status.unknown_columns, unknown_columns);
+        add(&mut status.quarantined_by_reason, content.fragments);
+        add(&mut status.unmet_expectations, content.unmet);
+        for (column, records) in content.unknown_columns {
+            let first_in = landing.clone();
+            let unknown = UnknownColumn { records: 0, first_in };
+            status.unknown_columns.entry(column).or_insert(unknown).records += records;
+        }
     }
     Ok(status)
 }

@@ -25,6 +25,7 @@
 //! ```
 
 mod column;
+mod excerpt;
 mod expectations;
 mod fragment;
 mod framing;
@@ -45,6 +46,7 @@ use arrow_array::RecordBatch;
 
 use crate::tables::Stream;
 
+pub use excerpt::Excerpt;
 pub use expectations::{Expectation, Otherwise, Predicate, expectations};
 pub use fragment::{Fragment, Reason};
 pub use quarantine::LineError;
