@@ -2,7 +2,11 @@
 //!
 //! `cargo run --release -p lake --example reader_throughput -- accelerometer FILE…`
 
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures, and says so")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "it measures, and says so"
+)]
 
 use std::time::Instant;
 
@@ -24,7 +28,9 @@ impl Sink for Nowhere {
 
 fn read(stream: Stream, bytes: &[u8]) -> Summary {
     let mut reader = Reader::new(stream, &Limits::default());
-    bytes.chunks(64 << 10).for_each(|chunk| reader.push(chunk, &mut Nowhere));
+    bytes
+        .chunks(64 << 10)
+        .for_each(|chunk| reader.push(chunk, &mut Nowhere));
     reader.finish(&mut Nowhere)
 }
 
@@ -44,7 +50,12 @@ fn main() -> std::io::Result<()> {
             summary = read(stream, &bytes);
             best = best.min(start.elapsed().as_secs_f64());
         }
-        let Summary { rows, fragments, source_bytes, .. } = summary;
+        let Summary {
+            rows,
+            fragments,
+            source_bytes,
+            ..
+        } = summary;
         let rate = source_bytes as f64 / 1e6 / best;
         println!("{path}: {rate:.0} MB/s, {rows} rows, {fragments} fragments");
     }

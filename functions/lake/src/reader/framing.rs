@@ -85,7 +85,8 @@ impl Framing {
     pub(super) fn new(stream: Stream, limits: &Limits) -> Self {
         Self {
             limits: Limits {
-                record_bytes_max: limits.record_bytes_max.min(u32::MAX as usize),
+                // Places in a record are 32 bits wide, and so are those in a batch.
+                record_bytes_max: limits.record_bytes_max.min(1 << 30),
                 ..limits.clone()
             },
             names: Names::new(stream),
