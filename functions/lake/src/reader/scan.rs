@@ -199,6 +199,15 @@ impl Scanner<'_> {
     /// appended to `before`. Eight bytes at a time.
     #[inline(always)]
     fn digits(&mut self, start: usize, before: u64) -> Found<(usize, u64)> {
+        // One digit is common, and a branch that is foreseen costs less than the place of the next
+        // byte computed from this one.
+        if let Some(&[one, next]) = self.view.get(start..start + 2)
+            && one.is_ascii_digit()
+            && !next.is_ascii_digit()
+        {
+            let said = before.wrapping_mul(10).wrapping_add(u64::from(one - b'0'));
+            return Ok((start + 1, said));
+        }
         let mut i = start;
         let mut said = before;
         while let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk()) {
