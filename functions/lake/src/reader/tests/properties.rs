@@ -304,7 +304,8 @@ proptest! {
         if judged.is_ok() && !bytes.starts_with(b" ") && bytes[0] == b'{' && bytes.ends_with(b"}") {
             prop_assert!(whole, "{}", String::from_utf8_lossy(&bytes));
         }
-        if judged.is_err() {
+        // serde_json refuses numbers beyond a double also where no column takes them.
+        if let Err(error) = judged && !error.to_string().starts_with("number out of range") {
             let noted = found.fragments.iter().any(|fragment| matches!(
                 fragment.reason,
                 Reason::NotUtf8 | Reason::Nul | Reason::LoneSurrogate | Reason::NotFinite
