@@ -427,7 +427,7 @@ impl Framing {
             message: wreck.message,
             offset_bytes: wreck.offset,
             length_bytes: length,
-            at_bytes: wreck.at,
+            at_bytes: wreck.at.min(wreck.offset + length),
             raw: wreck.raw,
         };
         self.emit(fragment, sink);
