@@ -55,7 +55,7 @@ class Orders(LakeTest):
     def test_real_files_one_at_a_time(self) -> None:
         if not (named := os.environ.get("STEDI_DATA")):
             self.skipTest("STEDI_DATA is not set: nothing was run on real data")
-        data = Path(named)
+        data = Path(named) / "stedi"
         order = ("accelerometer", "step_trainer", "customer")
         self.deliver("lake", data, [[file] for file in files_of(data, *order)], AS_OF)
 

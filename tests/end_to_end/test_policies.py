@@ -52,7 +52,8 @@ class Policies(LakeTest):
     def test_real_data(self) -> None:
         if not (named := os.environ.get("STEDI_DATA")):
             self.skipTest("STEDI_DATA is not set: nothing was run on real data")
-        self.check_all(Path(named), POLICIES)
+        for name in ("stedi", "dirty", "repaired"):
+            self.check_all(Path(named) / name, POLICIES)
 
     def test_readers_agree(self) -> None:
         data, lake = self.generate("read", 50, 3, 4), self.folder / "lake"

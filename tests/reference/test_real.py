@@ -25,7 +25,7 @@ class Real(unittest.TestCase):
         if not (named := os.environ.get("STEDI_DATA")):
             self.skipTest("STEDI_DATA is not set: nothing was run on real data")
         with duckdb.connect() as database:
-            loaded = load(database, [Path(named)])
+            loaded = load(database, [Path(named) / "stedi"])
             if dict(loaded.rows) != LANDED:
                 self.skipTest(f"STEDI_DATA holds other data than the design's: {loaded.rows}")
             for (consent, pairing), expected in COUNTS.items():

@@ -85,7 +85,8 @@ impl Framing {
     pub(super) fn new(stream: Stream, limits: &Limits) -> Self {
         Self {
             limits: Limits {
-                record_bytes_max: limits.record_bytes_max.min(u32::MAX as usize),
+                // Places in a record are 32 bits wide, and so are those in a batch.
+                record_bytes_max: limits.record_bytes_max.min(1 << 30),
                 ..limits.clone()
             },
             names: Names::new(stream),
@@ -398,7 +399,7 @@ impl Framing {
             message: wreck.message,
             offset_bytes: wreck.offset,
             length_bytes: length,
-            at_bytes: wreck.at,
+            at_bytes: wreck.at.min(wreck.offset + length),
             raw: wreck.raw,
         };
         self.emit(fragment, sink);

@@ -1,107 +1,113 @@
 //! What a number says exactly, whatever way it is written.
 
+use std::borrow::Cow;
+
 use super::fragment::Reason;
+
+/// Powers of ten.
+pub(super) const TENS: [u64; 19] = {
+    let mut tens = [1; 19];
+    let mut i = 1;
+    while i < tens.len() {
+        tens[i] = tens[i - 1] * 10;
+        i += 1;
+    }
+    tens
+};
+
+/// What a short number says, read along with its place: `mantissa` divided by ten to the power of
+/// `places`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figure {
+    pub(super) mantissa: u64,
+    pub(super) places: u8,
+    pub(super) negative: bool,
+    /// Whether the number has no exponent and few digits; otherwise the rest says nothing.
+    pub(super) plain: bool,
+}
+
+impl Figure {
+    /// Digits that a mantissa surely holds.
+    pub(super) const DIGITS_MAX: usize = 18;
+
+    /// The whole number it says; otherwise `number`, its text, is asked.
+    #[inline]
+    pub(super) fn whole(self, number: &[u8]) -> Result<i64, Reason> {
+        if !self.plain {
+            return whole(number);
+        }
+        let ten = TENS[usize::from(self.places)];
+        if self.places > 0 && !self.mantissa.is_multiple_of(ten) {
+            return Err(Reason::NotIntegral);
+        }
+        let value = if self.places > 0 { self.mantissa / ten } else { self.mantissa };
+        // Below ten to the power of eighteen.
+        let value = value.cast_signed();
+        Ok(if self.negative { -value } else { value })
+    }
+
+    /// The double nearest to it, if it is finite; otherwise `number`, its text, is asked.
+    ///
+    /// If mantissa and power of ten are both doubles, one division rounds once, and correctly
+    /// (Clinger, 1990). The standard library does the rest, also correctly.
+    #[inline]
+    pub(super) fn double(self, number: &[u8]) -> Option<f64> {
+        if !self.plain || self.mantissa > 1 << 53 {
+            return double(number);
+        }
+        let value = self.mantissa as f64 / TENS[usize::from(self.places)] as f64;
+        // The sign of a reading is a coin toss: no branch depends on it.
+        Some(f64::from_bits(value.to_bits() | u64::from(self.negative) << 63))
+    }
+}
+
+/// The number that eight digits say, the first in the lowest byte, each 0 to 9: neighbours are
+/// joined to two, four and eight digits.
+#[inline]
+pub(super) fn joined(digits: u64) -> u64 {
+    let twos = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00FF_00FF_00FF_00FF;
+    let fours = (twos.wrapping_mul(100) + (twos >> 16)) & 0x0000_FFFF_0000_FFFF;
+    (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xFFFF_FFFF
+}
 
 /// The whole number that a JSON number says, if a 64-bit integer holds it.
 pub(super) fn whole(number: &[u8]) -> Result<i64, Reason> {
-    // Up to 18 digits cannot overflow.
     let (negative, digits) = match number {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
     };
-    if digits.len() <= 18 {
-        let mut plain = true;
-        let mut rest = digits;
-        let mut value = 0i64;
-        while let Some((word, after)) = rest.split_first_chunk() {
-            let word = u64::from_le_bytes(*word);
-            let Some(eight) = eight_digits(word) else {
-                break;
-            };
-            value = value * 100_000_000 + eight;
-            rest = after;
-        }
-        for &b in rest {
-            plain &= b.is_ascii_digit();
-            value = value * 10 + i64::from(b & 0x0F);
-        }
-        if plain {
-            return Ok(if negative { -value } else { value });
-        }
-    }
-    let decimal = Decimal::of(digits);
-    let magnitude = decimal.whole()?;
+    let magnitude = Decimal::of(digits).whole()?;
     let value = if negative { -magnitude } else { magnitude };
     i64::try_from(value).map_err(|_| Reason::OutOfRange)
 }
 
-/// The number that eight digits say, the first in the lowest byte: neighbours are joined to two,
-/// four and eight digits.
-fn eight_digits(word: u64) -> Option<i64> {
-    let digits = word ^ 0x3030_3030_3030_3030;
-    let beyond = (digits & 0x7F7F_7F7F_7F7F_7F7F) + 0x7676_7676_7676_7676;
-    if (beyond | digits) & 0x8080_8080_8080_8080 != 0 {
-        return None;
-    }
-    let twos = (digits * 10 + (digits >> 8)) & 0x00FF_00FF_00FF_00FF;
-    let fours = (twos * 100 + (twos >> 16)) & 0x0000_FFFF_0000_FFFF;
-    let eight = (fours * 10_000 + (fours >> 32)) & 0xFFFF_FFFF;
-    i64::try_from(eight).ok()
-}
-
 /// The double nearest to a JSON number, if it is finite.
-pub(super) fn double(number: &str) -> Option<f64> {
-    short_double(number.as_bytes())
-        .or_else(|| number.parse().ok())
-        .filter(|value: &f64| value.is_finite())
-}
-
-/// The double nearest to a number of up to 15 digits without an exponent. Both the digits and the
-/// power of ten are then doubles, so that one division rounds once, and correctly (Clinger, 1990).
-fn short_double(number: &[u8]) -> Option<f64> {
-    const POWERS: [f64; 16] =
-        [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    // The sign of a reading is a coin toss: no branch depends on it.
-    let negative = usize::from(number.first() == Some(&b'-'));
-    let digits = &number[negative..];
-    if digits.len() > 16 {
-        return None;
-    }
-    let (mut mantissa, mut point) = (0u64, digits.len());
-    for (i, &byte) in digits.iter().enumerate() {
-        match byte {
-            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(byte - b'0'),
-            b'.' => point = i + 1,
-            _ => return None,
-        }
-    }
-    if mantissa >= 1 << 53 {
-        return None;
-    }
-    let value = mantissa as f64 / POWERS.get(digits.len() - point)?;
-    Some(if digits.len() < number.len() { -value } else { value })
+pub(super) fn double(number: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    value.is_finite().then_some(value)
 }
 
 /// The digits of a number for a column of text: of a whole number just these, of another as it is
 /// written.
-pub(super) fn as_text(number: &str) -> String {
-    let (sign, digits) = match number.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", number),
-    };
-    let decimal = Decimal::of(digits.as_bytes());
+#[cold]
+pub(super) fn as_text(number: &[u8]) -> Cow<'_, [u8]> {
+    let negative = usize::from(number.first() == Some(&b'-'));
+    let digits = &number[negative..];
+    if digits.iter().all(u8::is_ascii_digit) {
+        return Cow::Borrowed(number);
+    }
+    let decimal = Decimal::of(digits);
     if decimal.digits.is_empty() {
-        return "0".to_owned();
+        return Cow::Borrowed(b"0");
     }
     // An identifier is never this long; a short way to write a long number is not followed.
     if !(0..=64).contains(&decimal.exponent) {
-        return number.to_owned();
+        return Cow::Borrowed(number);
     }
-    let mut text = String::with_capacity(number.len());
-    text.push_str(sign);
-    text.extend(decimal.digits.iter().map(|&d| char::from(d)));
-    text.extend(std::iter::repeat_n('0', usize::try_from(decimal.exponent).unwrap_or(0)));
-    text
+    let mut text = number[..negative].to_vec();
+    text.extend_from_slice(&decimal.digits);
+    text.extend(std::iter::repeat_n(b'0', usize::try_from(decimal.exponent).unwrap_or(0)));
+    Cow::Owned(text)
 }
 
 /// `digits` times ten to the power of `exponent`, without zeros at either end of the digits.
@@ -189,7 +195,10 @@ pub(super) fn is_number(text: &[u8]) -> bool {
 }
 
 /// Whether a text names a value that is not finite, as some writers do.
-pub(super) fn is_not_finite(text: &str) -> bool {
-    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    ["nan", "inf", "infinity"].iter().any(|name| text.eq_ignore_ascii_case(name))
+pub(super) fn is_not_finite(text: &[u8]) -> bool {
+    let text = match text {
+        [b'-' | b'+', text @ ..] => text,
+        text => text,
+    };
+    ["nan", "inf", "infinity"].iter().any(|name| text.eq_ignore_ascii_case(name.as_bytes()))
 }

@@ -1,6 +1,7 @@
 //! What a scan notes of one record.
 
 use super::fragment::Reason;
+use super::number::Figure;
 
 /// Columns a table may have.
 pub(super) const COLUMNS_MAX: usize = 10;
@@ -25,18 +26,19 @@ pub(super) enum Kind {
     Object,
 }
 
-/// A value: its kind, and its place in the view. Small, since there is one per column and record.
+/// A value: its kind, its place in the view, and of a number what it says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Token {
     pub(super) kind: Kind,
+    pub(super) figure: Figure,
     start: u32,
     end: u32,
 }
 
 impl Token {
     /// A view is no longer than a record may be, which is less than 4 GiB.
-    pub(super) fn new(kind: Kind, start: usize, end: usize) -> Self {
-        Self { kind, start: start as u32, end: end as u32 }
+    pub(super) fn new(kind: Kind, figure: Figure, start: usize, end: usize) -> Self {
+        Self { kind, figure, start: start as u32, end: end as u32 }
     }
 
     /// The place after its last byte; of a text, its closing quote.
@@ -70,6 +72,8 @@ pub(super) struct Record {
     pub(super) nested_objects: bool,
     /// Whether white space within the record holds a line feed.
     pub(super) line_feeds: bool,
+    /// Whether any text holds bytes above 0x7F.
+    pub(super) beyond_ascii: bool,
     /// The first thing that is no JSON, or no text, though the boundaries of the record are clear.
     pub(super) flaw: Option<(Reason, usize)>,
     /// The closing brackets that are due, of the value being scanned.
@@ -85,6 +89,7 @@ impl Record {
         self.keyed = false;
         self.nested_objects = false;
         self.line_feeds = false;
+        self.beyond_ascii = false;
         self.flaw = None;
         self.closers.clear();
     }

@@ -1,16 +1,15 @@
 //! From a scanned record to a row of Arrow columns, or to the reason why not.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, StructArray};
 use arrow_schema::SchemaRef;
 
 use super::Limits;
-use super::column::{Column, Mismatch, Value};
+use super::column::{Column, Mismatch, Seen};
 use super::expectations::{Expectation, Otherwise, Predicate, expectations};
 use super::fragment::Reason;
-use super::record::{COLUMNS_MAX, Record, Token};
+use super::record::{Record, Token};
 use crate::tables::Stream;
 
 /// Text after which a batch is handed out though it has fewer rows than it may.
@@ -31,7 +30,6 @@ pub(super) struct Rows {
     columns: Vec<Column>,
     rules: Vec<Rule>,
     rows: usize,
-    text_bytes: usize,
     rows_max: usize,
     time_min_ms: i64,
     time_max_ms: i64,
@@ -45,18 +43,17 @@ struct Rule {
     unmet: u64,
 }
 
-/// What expectations ask of the values of a record: a bit per column.
-#[derive(Default)]
-struct Seen {
-    absent: u16,
-    implausible: u16,
-    negative: u16,
-}
-
 impl Rows {
     pub(super) fn new(stream: Stream, limits: &Limits) -> Self {
         let schema = stream.schema();
-        let columns = schema.fields().iter().map(|field| Column::new(field.data_type())).collect();
+        let columns = schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(i, field)| {
+                Column::new(i, field.data_type(), limits.time_min_ms, limits.time_max_ms)
+            })
+            .collect();
         let bit = |column: &&str| schema.index_of(column).map_or(0, |column| 1 << column);
         let rules = expectations(stream)
             .iter()
@@ -71,7 +68,6 @@ impl Rows {
             columns,
             rules,
             rows: 0,
-            text_bytes: 0,
             rows_max: limits.batch_rows.max(1),
             time_min_ms: limits.time_min_ms,
             time_max_ms: limits.time_max_ms,
@@ -80,7 +76,8 @@ impl Rows {
 
     /// Whether the batch is to be handed out.
     pub(super) fn full(&self) -> bool {
-        self.rows >= self.rows_max || self.text_bytes >= BATCH_TEXT_BYTES_MAX
+        self.rows >= self.rows_max
+            || self.columns.iter().any(|column| column.text_bytes() >= BATCH_TEXT_BYTES_MAX)
     }
 
     /// The rows so far, if any.
@@ -89,10 +86,11 @@ impl Rows {
             return None;
         }
         self.rows = 0;
-        self.text_bytes = 0;
         let arrays = self.columns.iter_mut().map(Column::finish).collect();
-        // The columns were made from the schema and take a value for every row.
-        RecordBatch::try_new(Arc::clone(&self.schema), arrays).ok()
+        let fields = self.schema.fields().clone();
+        // The columns were made from the schema and took a value for every row; it would be a
+        // mistake of this module if they did not fit, and no row may then be lost in silence.
+        Some(RecordBatch::from(StructArray::new(fields, arrays, None)))
     }
 
     /// Of each expectation, how many records did not meet it.
@@ -102,58 +100,49 @@ impl Rows {
 
     /// Takes a whole record as a row.
     pub(super) fn admit(&mut self, view: &[u8], record: &Record) -> Result<(), Box<Fault>> {
-        let text = std::str::from_utf8(view).map_err(|error| {
-            Box::new(Fault {
-                reason: Reason::NotUtf8,
-                at: error.valid_up_to(),
-                message: "bytes that are not UTF-8; deliver the feed encoded as UTF-8".to_owned(),
-            })
-        })?;
-        if let Some((reason, at)) = record.flaw {
-            return Err(flaw(reason, at));
+        if record.beyond_ascii || record.flaw.is_some() {
+            is_text(view, record)?;
         }
-        let mut owned = Vec::new();
-        let mut values = [Value::Absent; COLUMNS_MAX];
+        let admitted = self.append(view, record);
+        match admitted {
+            Ok(()) => self.rows += 1,
+            Err(_) => self.columns.iter_mut().for_each(|column| column.truncate(self.rows)),
+        }
+        admitted
+    }
+
+    /// Appends the values of a record, all of them or, if there is a fault, some.
+    #[inline]
+    fn append(&mut self, view: &[u8], record: &Record) -> Result<(), Box<Fault>> {
         let mut seen = Seen::default();
-        for (column, kind) in self.columns.iter().enumerate() {
-            let token = record.columns[column];
-            if let Err(mismatch) = kind.value(text, token, &mut values[column], &mut owned) {
-                return Err(self.fault(column, token, mismatch));
+        for (column, token) in self.columns.iter_mut().zip(&record.columns) {
+            if let Err(mismatch) = column.push(view, token, &mut seen) {
+                let place = record.columns.iter().position(|other| std::ptr::eq(other, token));
+                return Err(self.fault(place.unwrap_or(0), *token, mismatch));
             }
         }
         if !record.repeated.is_empty() {
-            self.reconcile(text, record, &mut values, &mut owned)?;
+            self.reconcile(view, record, &mut seen)?;
         }
-        for (column, value) in values.iter().enumerate().take(self.columns.len()) {
-            seen.note(column, *value, &owned, self.time_min_ms, self.time_max_ms);
-        }
-        self.judge(&seen, record)?;
-        for (column, value) in self.columns.iter_mut().zip(&values) {
-            self.text_bytes += column.append(*value, &owned);
-        }
-        self.rows += 1;
-        Ok(())
+        self.judge(&seen, record)
     }
 
     /// Joins further values of a column with the first: equal ones, and those that are absent.
     #[cold]
-    fn reconcile<'a>(
+    fn reconcile(
         &mut self,
-        text: &'a str,
+        view: &[u8],
         record: &Record,
-        values: &mut [Value<'a>],
-        owned: &mut Vec<String>,
+        seen: &mut Seen,
     ) -> Result<(), Box<Fault>> {
-        for &(column, token) in &record.repeated {
-            let mut again = Value::Absent;
-            if let Err(mismatch) = self.columns[column].value(text, token, &mut again, owned) {
-                return Err(self.fault(column, token, mismatch));
+        for &(index, token) in &record.repeated {
+            let mut again = Seen::default();
+            let column = &mut self.columns[index];
+            if let Err(mismatch) = column.push(view, &token, &mut again) {
+                return Err(self.fault(index, token, mismatch));
             }
-            let value = &mut values[column];
-            if matches!(value, Value::Absent) {
-                *value = again;
-            } else if !matches!(again, Value::Absent) && !value.equals(again, owned) {
-                let name = self.schema.field(column).name();
+            if !column.join(seen, again) {
+                let name = self.schema.field(index).name();
                 return Err(Box::new(Fault {
                     reason: Reason::ConflictingKeys,
                     at: token.start(),
@@ -208,36 +197,29 @@ impl Rows {
     }
 }
 
-/// A record that is no JSON text, though its boundaries are clear.
+/// Refuses a record that is no text, or no JSON, though its boundaries are clear.
 #[cold]
-fn flaw(reason: Reason, at: usize) -> Box<Fault> {
-    let message = match reason {
-        Reason::Nul => "an escaped NUL; deliver the text without it",
-        Reason::LoneSurrogate => {
-            "half of a surrogate pair; deliver the character whole, or leave it out"
+fn is_text(view: &[u8], record: &Record) -> Result<(), Box<Fault>> {
+    let (reason, at, message) = match (std::str::from_utf8(view), record.flaw) {
+        (Err(error), _) => (
+            Reason::NotUtf8,
+            error.valid_up_to(),
+            "bytes that are not UTF-8; deliver the feed encoded as UTF-8",
+        ),
+        (Ok(_), None) => return Ok(()),
+        (Ok(_), Some((Reason::Nul, at))) => {
+            (Reason::Nul, at, "an escaped NUL; deliver the text without it")
         }
-        _ => "NaN or an infinity, which JSON has no number for; deliver null instead",
+        (Ok(_), Some((Reason::LoneSurrogate, at))) => (
+            Reason::LoneSurrogate,
+            at,
+            "half of a surrogate pair; deliver the character whole, or leave it out",
+        ),
+        (Ok(_), Some((reason, at))) => {
+            (reason, at, "NaN or an infinity, which JSON has no number for; deliver null instead")
+        }
     };
-    Box::new(Fault { reason, at, message: message.to_owned() })
-}
-
-impl Seen {
-    #[inline]
-    fn note(&mut self, column: usize, value: Value<'_>, owned: &[String], min: i64, max: i64) {
-        let bit = 1 << column;
-        match value {
-            Value::Absent => self.absent |= bit,
-            Value::Whole(value) => {
-                self.implausible |= if value < min || value > max { bit } else { 0 };
-                self.negative |= if value < 0 { bit } else { 0 };
-            }
-            Value::Double(_) => {}
-            Value::Text(_) | Value::Owned(_) => {
-                let blank = value.text(owned).bytes().all(|b| b == b' ');
-                self.absent |= if blank { bit } else { 0 };
-            }
-        }
-    }
+    Err(Box::new(Fault { reason, at, message: message.to_owned() }))
 }
 
 impl Rule {

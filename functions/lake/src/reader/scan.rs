@@ -7,6 +7,7 @@
 
 use super::fragment::Reason;
 use super::names::Names;
+use super::number::{self, Figure};
 use super::record::{Kind, Record, Token};
 
 /// A one in every byte of a word, and the highest bit of every byte.
@@ -157,10 +158,7 @@ impl Scanner<'_> {
                 let (end, escaped) = self.text(i + 1)?;
                 (if escaped { Kind::EscapedText } else { Kind::Text }, i + 1, end)
             }
-            b'-' | b'0'..=b'9' => {
-                let (end, kind) = self.number(i)?;
-                (kind, i, end)
-            }
+            b'-' | b'0'..=b'9' => return self.number(i),
             b'{' => (Kind::Object, i, self.nested(i)?),
             b'[' => (Kind::Array, i, self.nested(i)?),
             b'n' => (Kind::Null, i, self.word(i, b"null")?),
@@ -170,7 +168,7 @@ impl Scanner<'_> {
             b'I' => (Kind::NotFinite, i, self.word(i, b"Infinity")?),
             _ => return self.malformed(i, "a value"),
         };
-        Ok(Token::new(kind, start, end))
+        Ok(Token::new(kind, Figure::default(), start, end))
     }
 
     fn word(&mut self, i: usize, word: &'static [u8]) -> Found<usize> {
@@ -184,60 +182,92 @@ impl Scanner<'_> {
         Ok(i + word.len())
     }
 
-    /// The place from `i` that is no digit; at least one digit. Eight bytes at a time.
-    #[inline]
-    fn digits(&mut self, start: usize) -> Found<usize> {
+    /// The place from `start` that is no digit, at least one digit on, and the number they say
+    /// appended to `before`. Eight bytes at a time.
+    #[inline(always)]
+    fn digits(&mut self, start: usize, before: u64) -> Found<(usize, u64)> {
+        // One digit is common, and a branch that is foreseen costs less than the place of the next
+        // byte computed from this one.
+        if let Some(&[one, next]) = self.view.get(start..start + 2)
+            && one.is_ascii_digit()
+            && !next.is_ascii_digit()
+        {
+            let said = before.wrapping_mul(10).wrapping_add(u64::from(one - b'0'));
+            return Ok((start + 1, said));
+        }
         let mut i = start;
+        let mut said = before;
         while let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk()) {
             let word = u64::from_le_bytes(*word) ^ (ONES * 0x30);
             // Ten or more, seen as a bit that nothing is carried into.
             let others = (((word & !HIGH) + ONES * 0x76) | word) & HIGH;
-            if others != 0 {
-                i += others.trailing_zeros() as usize / 8;
-                return if i == start { self.malformed(i, "a digit") } else { Ok(i) };
+            if others == 0 {
+                said = said.wrapping_mul(100_000_000).wrapping_add(number::joined(word));
+                i += 8;
+                continue;
             }
-            i += 8;
+            let length = others.trailing_zeros() as usize / 8;
+            if length > 0 {
+                // Moved up, the digits have zeros before them.
+                let joined = number::joined(word << (64 - 8 * length));
+                said = said.wrapping_mul(number::TENS[length]).wrapping_add(joined);
+            } else if i == start {
+                return self.malformed(i, "a digit");
+            }
+            return Ok((i + length, said));
         }
         loop {
             match self.view.get(i) {
                 None => return Err(Stopped),
-                Some(byte) if byte.is_ascii_digit() => i += 1,
+                Some(byte) if byte.is_ascii_digit() => {
+                    said = said.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                    i += 1;
+                }
                 Some(_) if i == start => return self.malformed(i, "a digit"),
-                Some(_) => return Ok(i),
+                Some(_) => return Ok((i, said)),
             }
         }
     }
 
     #[inline]
-    fn number(&mut self, start: usize) -> Found<(usize, Kind)> {
+    fn number(&mut self, start: usize) -> Found<Token> {
         // The sign of a reading is a coin toss: no branch depends on it.
-        let first = start + usize::from(self.view[start] == b'-');
-        let mut i = match self.digits(first) {
-            Ok(end) => end,
-            Err(Stopped) => return self.infinity(start, first),
+        let negative = self.view[start] == b'-';
+        let first = start + usize::from(negative);
+        let Ok((mut i, mut mantissa)) = self.digits(first, 0) else {
+            return self.infinity(start, first);
         };
         if i > first + 1 && self.view[first] == b'0' {
             return self.malformed(first + 1, "no leading zero");
         }
+        let mut digits = i - first;
+        let mut places = 0;
         let mut kind = Kind::Integer;
         if self.view[i] == b'.' {
             kind = Kind::Number;
-            i = self.digits(i + 1)?;
+            let point = i;
+            (i, mantissa) = self.digits(point + 1, mantissa)?;
+            places = i - point - 1;
+            digits += places;
         }
+        let mut plain = digits <= Figure::DIGITS_MAX;
         if self.view[i] | 0x20 == b'e' {
             kind = Kind::Number;
+            plain = false;
             let sign = matches!(self.view.get(i + 1), Some(b'+' | b'-'));
-            i = self.digits(i + 1 + usize::from(sign))?;
+            (i, _) = self.digits(i + 1 + usize::from(sign), 0)?;
         }
-        Ok((i, kind))
+        let figure = Figure { mantissa, places: places as u8, negative, plain };
+        Ok(Token::new(kind, figure, start, i))
     }
 
     /// What looked like a number and has no digits: minus infinity, or none.
     #[cold]
-    fn infinity(&mut self, start: usize, first: usize) -> Found<(usize, Kind)> {
+    fn infinity(&mut self, start: usize, first: usize) -> Found<Token> {
         if first > start && self.view.get(first) == Some(&b'I') {
             self.stop = Scan::Incomplete;
-            return Ok((self.word(first, b"Infinity")?, Kind::NotFinite));
+            let end = self.word(first, b"Infinity")?;
+            return Ok(Token::new(Kind::NotFinite, Figure::default(), start, end));
         }
         Err(Stopped)
     }
@@ -252,6 +282,7 @@ impl Scanner<'_> {
             x.wrapping_sub(ONES) & !x & HIGH
         };
         let mut escaped = false;
+        let mut beyond_ascii = 0;
         loop {
             let stop = loop {
                 let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk())
@@ -262,8 +293,11 @@ impl Scanner<'_> {
                 let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
                 let stop = equal(word, b'"') | equal(word, b'\\') | control;
                 if stop != 0 {
-                    break Some(i + stop.trailing_zeros() as usize / 8);
+                    let length = stop.trailing_zeros() / 8;
+                    beyond_ascii |= word & !(u64::MAX << (8 * length));
+                    break Some(i + length as usize);
                 }
+                beyond_ascii |= word;
                 i += 8;
             };
             let at = match stop {
@@ -272,12 +306,18 @@ impl Scanner<'_> {
                     match self.view.get(i) {
                         None => return Err(Stopped),
                         Some(b'"' | b'\\' | 0..0x20) => break i,
-                        Some(_) => i += 1,
+                        Some(&byte) => {
+                            beyond_ascii |= u64::from(byte);
+                            i += 1;
+                        }
                     }
                 },
             };
             match self.view[at] {
-                b'"' => return Ok((at, escaped)),
+                b'"' => {
+                    self.record.beyond_ascii |= beyond_ascii & HIGH != 0;
+                    return Ok((at, escaped));
+                }
                 b'\\' => {
                     escaped = true;
                     i = self.escape(at)?;

@@ -11,7 +11,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 
 use super::{Found, read_pieces};
-use crate::reader::{Limits, Reason, number};
+use crate::reader::{Limits, Reason};
 use crate::tables::Stream::{self, Accelerometer};
 
 const FIRST_MS: i64 = 1_655_564_000_000;
@@ -279,7 +279,8 @@ proptest! {
         if judged.is_ok() && !bytes.starts_with(b" ") && bytes[0] == b'{' && bytes.ends_with(b"}") {
             prop_assert!(whole, "{}", String::from_utf8_lossy(&bytes));
         }
-        if judged.is_err() {
+        // serde_json refuses numbers beyond a double also where no column takes them.
+        if let Err(error) = judged && !error.to_string().starts_with("number out of range") {
             let noted = found.fragments.iter().any(|fragment| matches!(
                 fragment.reason,
                 Reason::NotUtf8 | Reason::Nul | Reason::LoneSurrogate | Reason::NotFinite
@@ -303,22 +304,38 @@ proptest! {
         places in 0..17usize,
         double in any::<f64>(),
     ) {
+        let limits = Limits { time_min_ms: i64::MIN, time_max_ms: i64::MAX, ..Limits::default() };
+        let read = |time: &str, x: &str| {
+            let record = format!(r#"{{"user":"a","timestamp":{time},"x":{x}}}"#);
+            let found = read_pieces(Accelerometer, &limits, [record.as_bytes()]);
+            match found.fragments.first() {
+                Some(fragment) => Err(fragment.reason),
+                None => Ok((
+                    found.rows.column(1).as_primitive::<Int64Type>().value(0),
+                    found.rows.column(2).as_primitive::<Float64Type>().value(0).to_bits(),
+                )),
+            }
+        };
         let whole = whole >> shift;
-        prop_assert_eq!(number::whole(whole.to_string().as_bytes()), Ok(whole));
-        prop_assert_eq!(number::whole(format!("{whole}.00").as_bytes()), Ok(whole));
-        prop_assert_eq!(number::whole(format!("{whole}00e-2").as_bytes()), Ok(whole));
+        let said = |text: &str| read(text, "0").map(|(time, _)| time);
+        prop_assert_eq!(said(&whole.to_string()), Ok(whole));
+        prop_assert_eq!(said(&format!("{whole}.00")), Ok(whole));
+        prop_assert_eq!(said(&format!("\"{whole}.0e0\"")), Ok(whole));
+        prop_assert_eq!(said(&format!("{whole}.001")), Err(Reason::NotIntegral));
         let beyond = i128::from(whole) * 10_000_000_000;
         let expected = i64::try_from(beyond).map_err(|_| Reason::OutOfRange);
-        prop_assert_eq!(number::whole(beyond.to_string().as_bytes()), expected);
-        prop_assert_eq!(number::whole(format!("{whole}e10").as_bytes()), expected);
+        prop_assert_eq!(said(&beyond.to_string()), expected);
+        prop_assert_eq!(said(&format!("{whole}e10")), expected);
 
         let digits = format!("{mantissa:017}");
-        let short = format!("-{}.{}", &digits[..17 - places], &digits[17 - places..]);
-        let short = short.trim_end_matches('.').replacen("-0", "-", 1);
+        let (high, low) = digits.split_at(17 - places);
+        let high = high.trim_start_matches('0');
+        let point = if low.is_empty() { "" } else { "." };
+        let short = format!("-{}{point}{low}", if high.is_empty() { "0" } else { high });
         for text in [short.as_str(), &short[1..], &format!("{double:?}"), &format!("{double}")] {
-            let expected = text.parse::<f64>().ok().filter(|value| value.is_finite());
-            let bits = |value: Option<f64>| value.map(f64::to_bits);
-            prop_assert_eq!(bits(number::double(text)), bits(expected), "{}", text);
+            let expected: f64 = text.parse().unwrap();
+            let expected = if expected.is_finite() { Ok(expected.to_bits()) } else { Err(Reason::NotFinite) };
+            prop_assert_eq!(read("0", text).map(|(_, x)| x), expected, "{}", text);
         }
     }
 }
