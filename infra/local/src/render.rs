@@ -80,12 +80,14 @@ pub(crate) fn summary(summary: &Summary) {
         println!("no --data: {sample}\n");
     }
     status(&summary.status);
-    let invocations: u64 = summary.invocations.values().sum();
     println!();
+    if summary.sample.is_none() {
+        let (put, there) = (summary.files_put as u64, summary.files_unchanged as u64);
+        println!("{} files put, {} there already", grouped(put), grouped(there));
+    }
+    let invocations: u64 = summary.invocations.values().sum();
     println!(
-        "{} files put, {} there already; {} invocations wrote {} objects in {:.2} s",
-        grouped(summary.files_put as u64),
-        grouped(summary.files_unchanged as u64),
+        "{} invocations wrote {} objects in {:.2} s",
         grouped(invocations),
         grouped(summary.objects_written),
         summary.seconds
