@@ -201,9 +201,8 @@ impl Framing {
 
     /// Goes on in a wreck to the next place where a record may begin.
     fn within(&mut self, buffer: &[u8], start: usize, end: bool, sink: &mut dyn Sink) -> Step {
-        let until = self.wreck.as_ref().and_then(|wreck| wreck.until);
-        // The whole object is in the buffer while it is looked into.
-        let stop = until.map_or(buffer.len(), |until| (until - self.base) as usize);
+        let until = self.until();
+        let stop = until.unwrap_or(buffer.len());
         match memchr(b'{', &buffer[start..stop]) {
             Some(k) => {
                 self.waste(&buffer[start..start + k]);
@@ -220,9 +219,18 @@ impl Framing {
         }
     }
 
+    /// The end, in the buffer, of the whole object that is being looked into. It is all there.
+    fn until(&self) -> Option<usize> {
+        let until = self.wreck.as_ref()?.until?;
+        usize::try_from(until - self.base).ok()
+    }
+
     /// Tries the `{` at `start` as the beginning of a record.
     fn attempt(&mut self, buffer: &[u8], start: usize, end: bool, sink: &mut dyn Sink) -> Step {
-        let longest = self.limits.record_bytes_max.min(buffer.len() - start);
+        // What begins within a text of a whole object could go on beyond it.
+        let until = self.until();
+        let room = until.unwrap_or(buffer.len()) - start;
+        let longest = self.limits.record_bytes_max.min(room);
         let view = &buffer[start..start + longest];
         let nesting_max = self.limits.nesting_max;
         match scan::object(view, &mut self.names, nesting_max, &mut self.record) {
@@ -233,7 +241,7 @@ impl Framing {
             Scan::Incomplete if longest == self.limits.record_bytes_max => {
                 self.failed(buffer, start, longest, Reason::RecordTooLong, "", sink)
             }
-            Scan::Incomplete if end => {
+            Scan::Incomplete if end || until.is_some() => {
                 self.failed(buffer, start, longest, Reason::CutOff, "", sink)
             }
             Scan::Incomplete => {

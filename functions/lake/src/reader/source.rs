@@ -40,6 +40,8 @@ struct Zstd {
     decoder: Decoder<'static>,
     /// Bytes the decoder asks for next; 0 between frames.
     wanted: usize,
+    /// The first bytes of the next step.
+    step: Vec<u8>,
 }
 
 /// Damage in the compressed stream; what came before it has been handed on.
@@ -87,6 +89,11 @@ impl Source {
                 self.decode(&first, out);
             }
         }
+        if let Codec::Zstd(zstd) = &mut self.codec {
+            // What is there of a block without compression can be had. Whole or not, it shows in
+            // what the decoder wants.
+            let _ = zstd.decode_step(&mut self.piece, out);
+        }
         match &self.codec {
             Codec::Broken(_) | Codec::Gzip(Gzip::Member(_)) => false,
             Codec::Zstd(zstd) => zstd.wanted == 0,
@@ -121,7 +128,11 @@ impl Codec {
         }
         if starts(ZSTD) || skippable {
             return (first.len() >= ZSTD.len()).then(|| match Decoder::new() {
-                Ok(decoder) => Self::Zstd(Zstd { decoder, wanted: 0 }),
+                Ok(decoder) => Self::Zstd(Zstd {
+                    decoder,
+                    wanted: 0,
+                    step: Vec::new(),
+                }),
                 Err(_) => Self::Broken(Compression::Zstd),
             });
         }
@@ -176,38 +187,68 @@ impl Zstd {
     /// Header of a block; the decoder asks for that of the next block together with a block.
     const HEADER_BYTES: usize = 3;
 
-    /// Decodes a chunk in steps of which each takes one header or one block: where a step fails
-    /// the decoder tells nothing of what it made in the same step, and how much that is would
-    /// depend on the chunks.
+    /// Decodes a chunk in steps, of which each takes one header or one block, whole: where a step
+    /// fails the decoder tells nothing of what it made in it, and how much that is must not depend
+    /// on the chunks.
     fn push(
         &mut self,
         mut chunk: &[u8],
         piece: &mut [u8],
         out: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Broken> {
-        let mut full = false;
-        while full || !chunk.is_empty() {
+        while !chunk.is_empty() {
             let step = match self.wanted {
                 0 => 1,
                 wanted @ 1..=Self::HEADER_BYTES => wanted,
-                wanted => wanted - Self::HEADER_BYTES,
+                wanted => (wanted - Self::HEADER_BYTES).min(PIECE_BYTES),
             };
-            let mut input = InBuffer::around(&chunk[..chunk.len().min(step)]);
+            let (taken, rest) = chunk.split_at(chunk.len().min(step - self.step.len()));
+            chunk = rest;
+            if taken.len() == step {
+                self.decode(taken, piece, out)?;
+                continue;
+            }
+            self.step.extend_from_slice(taken);
+            if self.step.len() == step {
+                self.decode_step(piece, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes what is there of a step.
+    fn decode_step(&mut self, piece: &mut [u8], out: &mut dyn FnMut(&[u8])) -> Result<(), Broken> {
+        let step = std::mem::take(&mut self.step);
+        self.decode(&step, piece, out)?;
+        self.step = step;
+        self.step.clear();
+        Ok(())
+    }
+
+    fn decode(
+        &mut self,
+        mut step: &[u8],
+        piece: &mut [u8],
+        out: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Broken> {
+        // A full piece may have more behind it.
+        let mut full = false;
+        while full || !step.is_empty() {
+            let mut input = InBuffer::around(step);
             let mut output = OutBuffer::around(&mut *piece);
             let result = self.decoder.run(&mut input, &mut output);
             let (taken, made) = (input.pos(), output.pos());
             if made > 0 {
                 out(&piece[..made]);
             }
-            // A full piece may have more behind it.
             full = made == piece.len();
             match result {
                 Err(_) => return Err(Broken),
-                Ok(_) if taken + made == 0 && !full && !chunk.is_empty() => return Err(Broken),
+                Ok(_) if taken + made == 0 && !step.is_empty() => return Err(Broken),
                 Ok(_) if taken + made == 0 => {}
                 Ok(wanted) => self.wanted = wanted,
             }
-            chunk = &chunk[taken..];
+            step = &step[taken..];
         }
         Ok(())
     }

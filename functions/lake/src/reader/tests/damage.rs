@@ -159,3 +159,11 @@ fn the_last_record_cut_off() {
     assert_eq!(fragment.offset_bytes as usize, reading.len());
     assert_eq!((fragment.length_bytes, fragment.at_bytes as usize), (40, source.len()));
 }
+
+/// Found by fuzzing: a text of an object that is looked into began another that ended beyond it.
+#[test]
+fn what_begins_within_a_text_ends_with_its_object() {
+    let object = r#"{"euuu{}}V{":{}}m":null}}V{":{}}"#;
+    let found = read(StepTrainer, format!("{}{object}{}", step(1), step(2)));
+    assert_eq!(distances(&found), [1, 2]);
+}
