@@ -8,9 +8,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures::StreamExt;
 use lake::key::{ETag, ObjectKey};
-use lake::store::{
-    ByteRange, FolderStore, MemoryStore, Precondition, Store, StoreError, list_all,
-};
+use lake::store::{ByteRange, FolderStore, MemoryStore, Precondition, Store, StoreError, list_all};
 
 /// Runs a future that waits for nothing but itself.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -112,7 +110,8 @@ fn of_many_who_write_over_one_version_one_does() {
 #[test]
 fn a_listing_is_complete_and_in_key_order() {
     each(|store| {
-        let mut keys = ["a/b/c", "a/b-c", "a/b.d", "a/b/d e+é", "a/c", "ab", "b/a", "a/b0", "a/bb/x"];
+        let mut keys =
+            ["a/b/c", "a/b-c", "a/b.d", "a/b/d e+é", "a/c", "ab", "b/a", "a/b0", "a/bb/x"];
         for key in keys {
             put(store, key, "x", Precondition::None).unwrap();
         }

@@ -128,11 +128,7 @@ impl Codec {
         }
         if starts(ZSTD) || skippable {
             return (first.len() >= ZSTD.len()).then(|| match Decoder::new() {
-                Ok(decoder) => Self::Zstd(Zstd {
-                    decoder,
-                    wanted: 0,
-                    step: Vec::new(),
-                }),
+                Ok(decoder) => Self::Zstd(Zstd { decoder, wanted: 0, step: Vec::new() }),
                 Err(_) => Self::Broken(Compression::Zstd),
             });
         }
