@@ -172,6 +172,33 @@ async fn mark_keys(
         .await
 }
 
+/// The sources whose manifests have a marker for a key, for each of `keys`.
+pub async fn marked(
+    lake: &Lake,
+    stream: Stream,
+    keys: &BTreeSet<KeyHash>,
+) -> Result<BTreeMap<KeyHash, BTreeSet<Source>>, Error> {
+    let keys: Vec<KeyHash> = keys.iter().copied().collect();
+    stream::iter(keys)
+        .map(|key| async move {
+            Ok((key, sources_below(lake, &layout::waiting_for(stream, &key)).await?))
+        })
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await
+}
+
+/// The sources whose manifests name more keys than have markers.
+pub async fn wide(lake: &Lake, stream: Stream) -> Result<BTreeSet<Source>, Error> {
+    sources_below(lake, &layout::wide_sources(stream)).await
+}
+
+async fn sources_below(lake: &Lake, prefix: &str) -> Result<BTreeSet<Source>, Error> {
+    let markers = list_all(lake.store.as_ref(), prefix).await?;
+    let source = |marker: &ObjectKey| marker.after(prefix).and_then(Source::parse);
+    Ok(markers.iter().filter_map(|marker| source(&marker.key)).collect())
+}
+
 /// The manifests that name any of `keys`, found through the layout: by a listing for each key, and
 /// by a look into those that name very many.
 pub async fn naming(
@@ -182,21 +209,8 @@ pub async fn naming(
     if keys.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut prefixes: Vec<String> =
-        keys.iter().map(|key| layout::waiting_for(stream, key)).collect();
-    prefixes.push(layout::wide_sources(stream));
-    let sources: BTreeSet<Source> = stream::iter(prefixes)
-        .map(|prefix| async move {
-            let markers = list_all(lake.store.as_ref(), &prefix).await?;
-            let source = |marker: &ObjectKey| marker.after(&prefix).and_then(Source::parse);
-            Ok::<_, Error>(markers.iter().filter_map(|marker| source(&marker.key)).collect())
-        })
-        .buffered(lake.bounds.concurrency)
-        .try_fold(BTreeSet::new(), |mut all, some: BTreeSet<Source>| async move {
-            all.extend(some);
-            Ok(all)
-        })
-        .await?;
+    let mut sources = wide(lake, stream).await?;
+    sources.extend(marked(lake, stream, keys).await?.into_values().flatten());
     stream::iter(sources)
         .map(|source| async move { Ok((source, load(lake, stream, source).await?)) })
         .buffered(lake.bounds.concurrency)

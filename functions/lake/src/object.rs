@@ -21,11 +21,15 @@ use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::Lake;
 use crate::store::{ByteRange, Store};
+use crate::tables::Table;
 
 const FOOTER: &str = "stedi.footer";
 /// Enough for the metadata of an object of a few row groups.
 const FOOTER_BYTES: u64 = 16 << 10;
 const ZSTD_LEVEL: i32 = 3;
+/// Of what a rule says beside the name of its table, and of a version or a digest.
+const RULE_BYTES_MAX: usize = 40;
+const VERSION_BYTES_MAX: usize = 64;
 
 /// What a derived object was derived from. Equal versions, equal rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,6 +157,24 @@ pub fn encode(
     Ok(bytes.into())
 }
 
+/// Most bytes that an object of a table takes without rows: a larger one has some. So a listing
+/// tells whether a day has rows, however many objects of it have none.
+pub fn bytes_max_without_rows(table: &Table) -> Result<u64, Error> {
+    let counts = Ledger {
+        records: u64::MAX,
+        admitted: u64::MAX,
+        held_no_consent: u64::MAX,
+        held_before_consent: u64::MAX,
+    };
+    let version = Version {
+        rule: format!("{}{:RULE_BYTES_MAX$}", table.name, ""),
+        source: format!("{:VERSION_BYTES_MAX$}", ""),
+        digest: format!("{:VERSION_BYTES_MAX$}", ""),
+    };
+    let footer = Footer { version, ledger: counts, had_rows: false };
+    Ok(encode(&table.schema(), &[], &footer, 1)?.len() as u64)
+}
+
 /// Decodes an object that [`encode`] made.
 pub fn decode(key: &ObjectKey, bytes: Bytes) -> Result<Rows, Error> {
     let read = || -> Result<Rows, ParquetError> {
@@ -215,4 +237,31 @@ fn footer(metadata: &ParquetMetaData) -> Result<Footer, ParquetError> {
 
 fn unreadable(key: &ObjectKey, error: &ParquetError) -> Error {
     Error::Unreadable { key: key.clone(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{ArrayRef, new_null_array};
+
+    use super::*;
+    use crate::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
+
+    #[test]
+    fn the_smallest_object_with_a_row_is_larger_than_the_largest_without() {
+        for table in [&ACCELEROMETER_TRUSTED, &STEP_TRAINER_TRUSTED, &MACHINE_LEARNING_CURATED] {
+            let schema = table.schema();
+            let nulls = |field: &arrow_schema::FieldRef| new_null_array(field.data_type(), 1);
+            let columns: Vec<ArrayRef> = schema.fields().iter().map(nulls).collect();
+            let row = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+            let version = Version {
+                rule: format!("{} consent=any", table.name),
+                source: "1".repeat(12),
+                digest: String::new(),
+            };
+            let footer = Footer { version, ledger: Ledger::default(), had_rows: true };
+            let smallest = encode(&schema, &[row], &footer, 1).unwrap().len() as u64;
+            let largest = bytes_max_without_rows(table).unwrap();
+            assert!(smallest > largest, "{}: {smallest} <= {largest}", table.name);
+        }
+    }
 }

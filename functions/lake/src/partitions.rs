@@ -10,8 +10,7 @@ use crate::error::Error;
 use crate::key::ObjectKey;
 use crate::lake::Lake;
 use crate::layout::ReadingDate;
-use crate::object::{self, Noted, Occupancy};
-use crate::store::list_all;
+use crate::object::{self, Occupancy};
 use crate::tables::{READING_DATE, Table};
 
 /// Settles the partition of an object that was just derived, or found to be right, as `seen`.
@@ -44,15 +43,21 @@ pub async fn settle(
     })
 }
 
+/// Whether any object of a day has rows, as their sizes tell: no object is read for it.
 async fn has_rows(lake: &Lake, table: &Table, date: ReadingDate) -> Result<bool, Error> {
     let prefix = format!("{}{READING_DATE}={date}/", table.location);
-    for object in list_all(lake.store.as_ref(), &prefix).await? {
-        let noted: Option<Noted> = object::note(lake, &object.key).await?;
-        if noted.is_some_and(|noted| noted.rows > 0) {
+    let without_max = object::bytes_max_without_rows(table)?;
+    let mut after = None;
+    loop {
+        let page = lake.store.list(&prefix, after.as_ref()).await?;
+        if page.objects.iter().any(|object| object.size_bytes > without_max) {
             return Ok(true);
         }
+        after = page.objects.last().map(|last| last.key.clone());
+        if !page.more || after.is_none() {
+            return Ok(false);
+        }
     }
-    Ok(false)
 }
 
 /// The days of a table as its objects have them, to be compared with the catalog.

@@ -132,7 +132,7 @@ impl<R: Rule> Function for Readings<R> {
     async fn settle(&self, lake: &Lake, settle: Settle) -> Result<(), Error> {
         match settle {
             Settle::Applied(part, revision) => apply::<R>(lake, part, revision).await,
-            Settle::Replayed(marker) => Ok(lake.store.delete(&marker).await?),
+            Settle::Replayed(marker) => remove_marker(lake, &marker).await,
         }
     }
 }
@@ -187,6 +187,15 @@ async fn apply<R: Rule>(lake: &Lake, part: Part, revision: Revision) -> Result<(
 /// The table, and the policies its rule depends on.
 fn rule_of<R: Rule>(lake: &Lake) -> String {
     format!("{} {}", R::TABLE.name, R::policies(lake))
+}
+
+/// A deletion is an event too, in a versioned bucket also that of what is not there: whoever comes
+/// here for that must not delete again, or it would never end.
+async fn remove_marker(lake: &Lake, marker: &ObjectKey) -> Result<(), Error> {
+    if lake.store.head(marker).await?.is_some() {
+        lake.store.delete(marker).await?;
+    }
+    Ok(())
 }
 
 fn contended(lake: &Lake, what: String, moved: &str) -> Error {

@@ -58,6 +58,7 @@ pub fn crowd(count: usize, turns: Turns) -> Fared {
         faults_of_a_thousand: 0,
         faults_max: 0,
         duplicates_of_a_thousand: 0,
+        unhurried: false,
         warm_of_a_thousand: 0,
     };
     let choices = Choices::given(Vec::new());

@@ -123,7 +123,7 @@ const FAULTS: [Fault; 5] =
     [Fault::None, Fault::FailBefore, Fault::FailAfter, Fault::CrashBefore, Fault::CrashAfter];
 
 fn weight(random: &mut Random) -> u64 {
-    *random.one(&[1, 40, 300, 300, 1000])
+    *random.one(&[1, 1, 100, 1000, 1000, 3000])
 }
 
 impl Run {
@@ -220,7 +220,7 @@ impl Run {
         }
         if ops > 0 {
             steps.push(Step::Op);
-            weights.push(running / 40 + 3);
+            weights.push(if self.setting.unhurried { 3 } else { running / 40 + 3 });
         }
         if steps.is_empty() {
             return None;

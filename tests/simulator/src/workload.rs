@@ -42,6 +42,10 @@ pub struct Setting {
     pub faults_max: usize,
     /// Events that are delivered twice, of a thousand.
     pub duplicates_of_a_thousand: usize,
+    /// Whether things happen one after another, the chain mostly at rest in between, but for the
+    /// invocations that are slow.
+    #[serde(default)]
+    pub unhurried: bool,
     /// Invocations that find a warm instance, of a thousand.
     pub warm_of_a_thousand: usize,
 }
@@ -101,7 +105,7 @@ impl Scenario {
         let domain = Domain::drawn(&mut random);
         let dies = random.chance(200);
         let lossy = random.chance(500);
-        let count = 3 + random.below(14);
+        let count = 3 + random.below(18);
         let mut ops = Vec::new();
         for _ in 0..count {
             ops.push(domain.op(&mut random));
@@ -140,6 +144,7 @@ impl Setting {
             faults_of_a_thousand: *random.one(&[0, 0, 5, 20, 60]),
             faults_max: 30,
             duplicates_of_a_thousand: *random.one(&[0, 50, 200]),
+            unhurried: random.chance(500),
             warm_of_a_thousand: *random.one(&[0, 500, 900]),
         }
     }
@@ -162,11 +167,17 @@ impl Domain {
         while instants.len() > 3 && random.chance(700) {
             instants.remove(random.below(instants.len()));
         }
-        let serials = 1 + random.below(SERIALS.len());
+        let narrow = random.chance(400);
+        if narrow {
+            everybody.truncate(2);
+            instants.truncate(2 + random.below(2));
+        }
+        let serials = 1 + random.below(if narrow { 2 } else { SERIALS.len() });
         let mut domain = Self { people: everybody, instants, serials, files: Vec::new() };
         for keys in KEYS {
             let stream = keys[0];
-            for key in &keys[..1 + random.below(keys.len())] {
+            let several = if narrow { usize::from(random.chance(300)) } else { random.below(3) };
+            for key in &keys[..=several] {
                 let count = 1 + random.below(3);
                 let files = (0..count).map(|_| domain.file(stream, random)).collect();
                 domain.files.push(((*key).to_owned(), files));
@@ -180,7 +191,7 @@ impl Domain {
         let is_readings = !key.starts_with("landing/customer/");
         match random.below(20) {
             0 if is_readings => Op::Replay(key.clone()),
-            1..=4 => Op::Delete(key.clone()),
+            1..=5 => Op::Delete(key.clone()),
             _ => Op::Put(key.clone(), random.one(files).clone()),
         }
     }

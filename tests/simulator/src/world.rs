@@ -197,9 +197,8 @@ impl World {
                 if let Err(violation) = promises::after_delete(self, key) {
                     self.violated(violation.promise, violation.what);
                 }
-                if before.is_some() {
-                    self.emit(key, false);
-                }
+                // A versioned bucket tells also of the deletion of what is not there.
+                self.emit(key, false);
             }
             _ => {}
         }
