@@ -29,6 +29,8 @@ use super::unknown::Unknown;
 use super::{Limits, Sink, Summary};
 use crate::tables::Stream;
 
+const CUT_OFF: &str = "the record begins and does not end before the next, or before the end of the \
+                       object; deliver it whole";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Cuts the source into records and fragments.
@@ -285,6 +287,7 @@ impl Framing {
                 "longer than {record_bytes_max} bytes; close the record, shorten it, or raise \
                  the limit"
             ),
+            Reason::CutOff => CUT_OFF.to_owned(),
             Reason::Nul => "a NUL within a text; deliver the text without it".to_owned(),
             _ => format!("expected {expected}; correct the record and deliver it again"),
         }
@@ -398,9 +401,7 @@ impl Framing {
         if wreck.at >= wreck.offset + length && wreck.reason != Reason::BrokenCompression {
             wreck.reason = Reason::CutOff;
             wreck.at = wreck.offset + length;
-            wreck.message = "the record begins and does not end before the next, or before the \
-                             end of the object; deliver it whole"
-                .to_owned();
+            wreck.message = CUT_OFF.to_owned();
         }
         let fragment = Fragment {
             reason: wreck.reason,
