@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::Lake;
 use crate::quarantine;
-use crate::reader::{Fragment, Reader, Sink, Summary};
+use crate::reader::{Compression, Fragment, Reader, Sink, Summary};
 use crate::tables::Stream;
 
 /// What a landing object held when it was read.
@@ -45,6 +45,9 @@ pub async fn read(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Landed
         reader.push(&chunk?, &mut landed);
     }
     landed.summary = reader.finish(&mut landed);
+    let is_named_gz = key.as_str().ends_with(".gz");
+    landed.summary.newline_delimited &=
+        (landed.summary.compression == Compression::Gzip) == is_named_gz;
     landed.quarantine = quarantine::encode(key, &landed.fragments)?;
     landed.version = Some(object.meta.etag);
     Ok(landed)
