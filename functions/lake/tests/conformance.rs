@@ -1,6 +1,8 @@
 //! What every store promises, shown of each: a read sees the last completed write, a conditional
 //! write is atomic, a listing is complete and in key order, absence is absence.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
