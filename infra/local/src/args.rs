@@ -181,7 +181,6 @@ mod tests {
     #[test]
     fn whatever_is_wrong_with_the_arguments_is_said_in_one_line() {
         for arguments in [
-            vec!["stedi"],
             vec!["stedi", "walk"],
             vec!["stedi", "run", "--consent", "maybe"],
             vec!["stedi", "generate", "--customers", "3"],

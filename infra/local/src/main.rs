@@ -21,15 +21,19 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 
+/// Without a command the whole help is shown.
+const NO_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) if error.use_stderr() => {
+        Err(error) if error.use_stderr() && error.kind() != NO_COMMAND => {
             eprintln!("{}", args::in_one_line(&error));
             return ExitCode::from(2);
         }
