@@ -115,6 +115,9 @@ fn covers(world: &World, since_ms: i64, time_ms: i64) -> bool {
 
 /// The revision up to which a part is settled: what is applied, below the replay markers left.
 fn settled(world: &World, stream: &str, part: Part) -> Revision {
+    if world.policies_changed {
+        return Revision(0);
+    }
     let key = ObjectKey::new(format!("state/{stream}/applied/part-{part}.json"));
     let applied = world.bucket.load::<Value>(&key);
     let applied = applied.and_then(|applied| applied["revision"].as_u64()).unwrap_or(0);

@@ -137,6 +137,7 @@ impl Run {
             self.until_rest(&mut ops)?;
             let unfinished = self.ask_unfinished()?;
             if unfinished == 0 {
+                self.world().policies_changed = false;
                 break;
             }
             if !self.has_died || round == ROUNDS_MAX {
@@ -444,13 +445,30 @@ impl Run {
                 let marker = format!("{}operator/{key}", layout::REPLAY);
                 self.world().write(&marker, bytes::Bytes::new());
             }
-            Op::Death { lossy } => return self.die(*lossy),
+            Op::Death { lossy } => {
+                self.die();
+                self.world().lossy = *lossy;
+                return self.ask_unfinished().map(drop);
+            }
+            Op::Policies(policies) => {
+                self.die();
+                let remote = Remote(Arc::clone(&self.world));
+                let changed = self.undisturbed(Lake::change_policies(&remote, *policies));
+                changed.expect("nothing fails");
+                self.setting.policies = *policies;
+                let mut world = self.world();
+                world.note(|| format!("POLICIES {policies}"));
+                world.setting.policies = *policies;
+                world.policies_changed = true;
+                drop(world);
+                return self.ask_unfinished().map(drop);
+            }
         }
         Ok(())
     }
 
-    /// Everything that runs and waits is lost; then every function is asked what is unfinished.
-    fn die(&mut self, lossy: bool) -> Result<(), Violation> {
+    /// Everything that runs and waits is lost.
+    fn die(&mut self) {
         let mut world = self.world.lock().expect("one thread");
         world.note(|| "DEATH".to_owned());
         let running: Vec<usize> = self.invocations.keys().copied().collect();
@@ -460,12 +478,10 @@ impl Run {
         world.pending.clear();
         world.observed.clear();
         world.queues.values_mut().for_each(Vec::clear);
-        world.lossy = lossy;
         drop(world);
         self.invocations.clear();
         self.warm.clear();
         self.has_died = true;
-        self.ask_unfinished().map(drop)
     }
 
     /// Queues what every function finds unfinished, undisturbed; says how many keys that is.

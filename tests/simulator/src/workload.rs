@@ -64,6 +64,8 @@ pub enum Op {
     Delete(String),
     /// An operator asks to look at a landing object again.
     Replay(String),
+    /// The process is stopped, and started again under other policies.
+    Policies(Policies),
     /// The process dies with everything that runs and waits; it is started again.
     Death {
         /// Whether events go on being lost, so that only what is found unfinished is worked on.
@@ -104,6 +106,7 @@ impl Scenario {
         let setting = Setting::drawn(&mut random);
         let domain = Domain::drawn(&mut random);
         let dies = random.chance(200);
+        let changes_mind = random.chance(100);
         let lossy = random.chance(500);
         let count = 3 + random.below(18);
         let mut ops = Vec::new();
@@ -111,6 +114,9 @@ impl Scenario {
             ops.push(domain.op(&mut random));
             if dies && random.chance(150) {
                 ops.push(Op::Death { lossy });
+            }
+            if changes_mind && random.chance(150) {
+                ops.push(Op::Policies(policies(&mut random)));
             }
         }
         if dies {
@@ -127,11 +133,7 @@ impl Setting {
     }
 
     fn drawn(random: &mut Random) -> Self {
-        let policies = Policies {
-            consent: *random.one(&[Consent::Any, Consent::AsOf]),
-            pairing: *random.one(&[Pairing::Timestamp, Pairing::Customer]),
-            identity: *random.one(&[Identity::Pseudonym, Identity::None, Identity::Clear]),
-        };
+        let policies = policies(random);
         Self {
             parts: *random.one(&[1, 2, 4]),
             policies,
@@ -147,6 +149,14 @@ impl Setting {
             unhurried: random.chance(500),
             warm_of_a_thousand: *random.one(&[0, 500, 900]),
         }
+    }
+}
+
+fn policies(random: &mut Random) -> Policies {
+    Policies {
+        consent: *random.one(&[Consent::Any, Consent::AsOf]),
+        pairing: *random.one(&[Pairing::Timestamp, Pairing::Customer]),
+        identity: *random.one(&[Identity::Pseudonym, Identity::None, Identity::Clear]),
     }
 }
 

@@ -118,6 +118,8 @@ pub(crate) struct World {
     pub(crate) delivered: Delivered,
     pub(crate) clock: u64,
     pub(crate) faults_left: usize,
+    /// Whether there may be objects that were derived under other policies.
+    pub(crate) policies_changed: bool,
     /// Whether events are lost.
     pub(crate) lossy: bool,
     pub(crate) violation: Option<Violation>,
@@ -148,6 +150,7 @@ impl World {
             files: BTreeMap::new(),
             delivered: Delivered::default(),
             clock: 0,
+            policies_changed: false,
             lossy: false,
             violation: None,
             trace: traced.then(Vec::new),
