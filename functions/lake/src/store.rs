@@ -1,8 +1,8 @@
 //! The store: what the lake needs of an object store, and no more.
 //!
-//! An implementation keeps four promises, which the conformance suite checks: a read sees the last
-//! completed write; a conditional write is atomic; a listing is complete and in key order; an
-//! error is never reported as absence.
+//! An implementation keeps five promises, which the conformance suite checks: a read sees the last
+//! completed write; a conditional write is atomic; an upload is seen whole or not at all; a listing
+//! is complete and in key order; an error is never reported as absence.
 
 mod folder;
 mod memory;
@@ -141,11 +141,32 @@ pub trait Store: Send + Sync {
         when: Precondition,
     ) -> Result<ETag, StoreError>;
 
+    /// Begins writing an object piece by piece; nothing is seen of it before it is complete.
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError>;
+
     /// Removes an object; it is no error if there is none.
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
 
     /// A page of the objects whose key begins with `prefix` and comes after `after`.
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError>;
+}
+
+/// An object that is being written piece by piece. Dropping it gives it up, as [`abort`] does, as
+/// far as that can be done without waiting.
+///
+/// [`abort`]: Upload::abort
+#[async_trait]
+pub trait Upload: Send {
+    /// Adds the next bytes, of any number. The store may hold some back; how many does not grow
+    /// with the object.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Makes the object what was written, if the precondition holds; otherwise
+    /// [`StoreError::Precondition`].
+    async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError>;
+
+    /// Gives it up; nothing of it remains.
+    async fn abort(self: Box<Self>) -> Result<(), StoreError>;
 }
 
 /// Every object whose key begins with `prefix`, in key order.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chain::{FunctionName, Routes};
 use lake::key::{ETag, ObjectKey};
 use lake::store::{
-    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError,
+    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -227,6 +227,12 @@ impl Store for AnnouncingStore {
         Ok(etag)
     }
 
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        let (queues, key) = (Arc::clone(&self.queues), key.clone());
+        let upload = self.store.upload(&key).await?;
+        Ok(Box::new(AnnouncingUpload { queues, key, upload }))
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.store.delete(key).await?;
         self.queues.announce(key);
@@ -235,5 +241,29 @@ impl Store for AnnouncingStore {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
         self.store.list(prefix, after).await
+    }
+}
+
+/// An upload that is announced once it is complete.
+struct AnnouncingUpload {
+    queues: Arc<Queues>,
+    key: ObjectKey,
+    upload: Box<dyn Upload>,
+}
+
+#[async_trait]
+impl Upload for AnnouncingUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.upload.write(bytes).await
+    }
+
+    async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
+        let etag = self.upload.complete(when).await?;
+        self.queues.announce(&self.key);
+        Ok(etag)
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        self.upload.abort().await
     }
 }

@@ -73,6 +73,7 @@ impl Bucket {
                     Err(error) => store(error),
                 }
             }
+            Call::Upload(..) => Reply::Done,
             Call::Delete(key) => {
                 self.objects.remove(key);
                 now(self.store.delete(key)).map_or_else(store, |()| Reply::Done)

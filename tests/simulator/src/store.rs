@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use lake::catalog::{Catalog, CatalogError, RegisteredTable, TableDefinition};
 use lake::key::{ETag, ObjectKey};
 use lake::layout::ReadingDate;
 use lake::store::{
-    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError,
+    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
 };
 
 use crate::world::Shared;
@@ -24,6 +24,9 @@ pub(crate) enum Call {
     Get(ObjectKey, ByteRange),
     Stream(ObjectKey),
     Put(ObjectKey, Bytes, Precondition),
+    /// The beginning of an upload, or so many more bytes of it: nobody sees anything of them before
+    /// it is complete, which is a put.
+    Upload(ObjectKey, usize),
     Delete(ObjectKey),
     List(String, Option<ObjectKey>),
     Table(String),
@@ -56,6 +59,7 @@ impl Call {
             Self::Get(key, range) => format!("get {key} {range:?}"),
             Self::Stream(key) => format!("stream {key}"),
             Self::Put(key, bytes, when) => format!("put {key} {} bytes {when:?}", bytes.len()),
+            Self::Upload(key, length) => format!("upload {key} {length} bytes"),
             Self::Delete(key) => format!("delete {key}"),
             Self::List(prefix, after) => format!("list {prefix} after {after:?}"),
             Self::Table(name) => format!("table {name}"),
@@ -78,7 +82,7 @@ impl Call {
         match self {
             Self::Head(key) => failed("head", key),
             Self::Get(key, _) | Self::Stream(key) => failed("get", key),
-            Self::Put(key, ..) => failed("put", key),
+            Self::Put(key, ..) | Self::Upload(key, _) => failed("put", key),
             Self::Delete(key) => failed("delete", key),
             Self::List(prefix, _) => failed("list", &ObjectKey::new(prefix.as_str())),
             catalog => Reply::CatalogError(CatalogError::Unavailable {
@@ -205,6 +209,13 @@ impl Store for Remote {
         }
     }
 
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        let mut upload =
+            RemoteUpload { remote: self.clone(), key: key.clone(), bytes: BytesMut::new() };
+        upload.write(Bytes::new()).await?;
+        Ok(Box::new(upload))
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         match self.ask(Call::Delete(key.clone())).await {
             Reply::Done => Ok(()),
@@ -217,6 +228,33 @@ impl Store for Remote {
             Reply::Page(page) => Ok(page),
             other => unexpected(other),
         }
+    }
+}
+
+struct RemoteUpload {
+    remote: Remote,
+    key: ObjectKey,
+    bytes: BytesMut,
+}
+
+#[async_trait]
+impl Upload for RemoteUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        match self.remote.ask(Call::Upload(self.key.clone(), bytes.len())).await {
+            Reply::Done => {
+                self.bytes.extend_from_slice(&bytes);
+                Ok(())
+            }
+            other => unexpected(other),
+        }
+    }
+
+    async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
+        self.remote.put(&self.key, self.bytes.freeze(), when).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -18,7 +18,8 @@ use lake::key::{ETag, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
 use lake::policy::Policies;
 use lake::store::{
-    ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError,
+    ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store,
+    StoreError, Upload,
 };
 use serde_json::json;
 
@@ -35,10 +36,11 @@ struct Counts {
 }
 
 /// A store in memory that counts.
+#[derive(Clone)]
 struct Counting {
     store: MemoryStore,
-    counts: Mutex<Counts>,
-    changed: Mutex<VecDeque<(ObjectKey, bool)>>,
+    counts: Arc<Mutex<Counts>>,
+    changed: Arc<Mutex<VecDeque<(ObjectKey, bool)>>>,
 }
 
 impl Counting {
@@ -78,6 +80,12 @@ impl Store for Counting {
         Ok(etag)
     }
 
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        drop(self.count("upload"));
+        let upload = self.store.upload(key).await?;
+        Ok(Box::new(CountingUpload { store: self.clone(), key: key.clone(), upload }))
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         drop(self.count("delete"));
         self.store.delete(key).await?;
@@ -88,6 +96,32 @@ impl Store for Counting {
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
         drop(self.count("list"));
         self.store.list(prefix, after).await
+    }
+}
+
+/// An upload that counts as a put once it is complete.
+struct CountingUpload {
+    store: Counting,
+    key: ObjectKey,
+    upload: Box<dyn Upload>,
+}
+
+#[async_trait]
+impl Upload for CountingUpload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        drop(self.store.count("upload"));
+        self.upload.write(bytes).await
+    }
+
+    async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
+        self.store.count("put").written.insert(self.key.clone());
+        let etag = self.upload.complete(when).await?;
+        self.store.changed.lock().unwrap().push_back((self.key, true));
+        Ok(etag)
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        self.upload.abort().await
     }
 }
 
@@ -110,8 +144,8 @@ impl Chain {
     fn new() -> Self {
         let store = Counting {
             store: MemoryStore::default(),
-            counts: Mutex::default(),
-            changed: Mutex::default(),
+            counts: Arc::default(),
+            changed: Arc::default(),
         };
         let routes = Routes::deployed().unwrap();
         Self { store: Arc::new(store), catalog: Arc::default(), routes }

@@ -13,13 +13,16 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tracing::warn;
 
-use super::{ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError};
+use super::{
+    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
+};
 use crate::key::{ETag, ObjectKey};
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -31,12 +34,13 @@ const PARENT_ATTEMPTS_MAX: usize = 16;
 const KEPT_DEPTH: usize = 2;
 
 /// A store in a folder. What lies in a folder or file whose name begins with a dot, directly below
-/// the root, is not part of it.
+/// the root, is not part of it. Its clones are the same store.
+#[derive(Clone)]
 pub struct FolderStore {
-    root: PathBuf,
-    scratch: PathBuf,
-    stripes: [Mutex<()>; STRIPES],
-    written: AtomicU64,
+    root: Arc<Path>,
+    scratch: Arc<Path>,
+    stripes: Arc<[Mutex<()>; STRIPES]>,
+    written: Arc<AtomicU64>,
 }
 
 impl FolderStore {
@@ -54,10 +58,10 @@ impl FolderStore {
     /// Opens the store in `root` for reading, and leaves the scratch folder as it is.
     pub fn read_only(root: &Path, scratch: &Path) -> Self {
         Self {
-            root: root.to_owned(),
-            scratch: scratch.to_owned(),
-            stripes: std::array::from_fn(|_| Mutex::new(())),
-            written: AtomicU64::new(0),
+            root: root.into(),
+            scratch: scratch.into(),
+            stripes: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
+            written: Arc::default(),
         }
     }
 
@@ -69,20 +73,18 @@ impl FolderStore {
             if same_content(file, &path)? {
                 return Ok(false);
             }
-            let (scratch, time) = self.scratch_file();
+            let scratch = self.scratch_file();
             fs::copy(file, &scratch)?;
-            File::options().write(true).open(&scratch)?.set_modified(time)?;
-            let _guard = self.stripe(key);
-            place(&scratch, &path)?;
+            let copied = File::options().write(true).open(&scratch)?;
+            self.publish(&copied, &scratch, &path, key, &Precondition::None)?;
             Ok(true)
         };
         copy().map_err(unavailable("put", key))
     }
 
-    fn scratch_file(&self) -> (PathBuf, SystemTime) {
-        let time = self.next_time();
-        let name = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
-        (self.scratch.join(name), time)
+    fn scratch_file(&self) -> PathBuf {
+        let time = self.next_time().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.scratch.join(time.as_nanos().to_string())
     }
 
     fn path(&self, operation: &'static str, key: &ObjectKey) -> Result<PathBuf, StoreError> {
@@ -131,13 +133,23 @@ impl FolderStore {
         {
             return Ok(Some(etag));
         }
-        let (scratch, time) = self.scratch_file();
+        let scratch = self.scratch_file();
         let mut file = File::create_new(&scratch)?;
         file.write_all(bytes)?;
-        file.set_modified(time)?;
-        let etag = etag(&file.metadata()?);
-        drop(file);
+        self.publish(&file, &scratch, path, key, when)
+    }
 
+    /// Moves a finished scratch file to its place, if the precondition holds; removes it otherwise.
+    fn publish(
+        &self,
+        file: &File,
+        scratch: &Path,
+        path: &Path,
+        key: &ObjectKey,
+        when: &Precondition,
+    ) -> io::Result<Option<ETag>> {
+        file.set_modified(self.next_time())?;
+        let etag = etag(&file.metadata()?);
         let _guard = self.stripe(key);
         let holds = match when {
             Precondition::None => true,
@@ -147,10 +159,10 @@ impl FolderStore {
             }
         };
         if !holds {
-            fs::remove_file(&scratch)?;
+            fs::remove_file(scratch)?;
             return Ok(None);
         }
-        place(&scratch, path)?;
+        place(scratch, path)?;
         Ok(Some(etag))
     }
 
@@ -382,6 +394,14 @@ impl Store for FolderStore {
         written.ok_or_else(|| StoreError::Precondition { key: key.clone() })
     }
 
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        let path = self.path("put", key)?;
+        let scratch = self.scratch_file();
+        let file = File::create_new(&scratch).map_err(unavailable("put", key))?;
+        let scratch = Scratch { path: Some(scratch) };
+        Ok(Box::new(Upwards { store: self.clone(), key: key.clone(), path, file, scratch }))
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let path = self.path("delete", key)?;
         self.remove(&path, key).map_err(unavailable("delete", key))
@@ -395,5 +415,50 @@ impl Store for FolderStore {
             .walk(folder, prefix, after, &mut objects)
             .map_err(unavailable("list", &ObjectKey::new(prefix)))?;
         Ok(Page { objects, more })
+    }
+}
+
+/// A file that is being written, outside the store's keys.
+struct Upwards {
+    store: FolderStore,
+    key: ObjectKey,
+    path: PathBuf,
+    file: File,
+    scratch: Scratch,
+}
+
+/// A scratch file, removed when it is dropped, unless it was moved to its place.
+struct Scratch {
+    path: Option<PathBuf>,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take()
+            && let Err(error) = fs::remove_file(&path)
+        {
+            warn!("remove {}: {error}", path.display());
+        }
+    }
+}
+
+#[async_trait]
+impl Upload for Upwards {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.file.write_all(&bytes).map_err(unavailable("put", &self.key))
+    }
+
+    async fn complete(mut self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
+        let Self { store, key, path, file, scratch } = self.as_mut();
+        let moved = scratch.path.as_ref().map_or(Ok(None), |scratch| {
+            store.publish(file, scratch, path, key, &when).map_err(unavailable("put", key))
+        })?;
+        // It was moved or removed.
+        scratch.path = None;
+        moved.ok_or_else(|| StoreError::Precondition { key: key.clone() })
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
-use super::{ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError};
+use super::{
+    ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
+};
 use crate::key::{ETag, ObjectKey};
 
-/// A store in memory.
+/// A store in memory. Its clones share their objects.
+#[derive(Clone)]
 pub struct MemoryStore {
-    objects: Mutex<BTreeMap<ObjectKey, (ETag, Bytes)>>,
+    objects: Arc<Mutex<BTreeMap<ObjectKey, (ETag, Bytes)>>>,
     page_max: usize,
 }
 
@@ -26,7 +29,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// A store whose listings come in pages of at most `page_max` objects.
     pub fn with_page_max(page_max: usize) -> Self {
-        Self { objects: Mutex::default(), page_max }
+        Self { objects: Arc::default(), page_max }
     }
 
     /// Every object, for checks that must not count as calls.
@@ -91,6 +94,10 @@ impl Store for MemoryStore {
         Ok(etag)
     }
 
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(Pieces { store: self.clone(), key: key.clone(), bytes: BytesMut::new() }))
+    }
+
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.lock().remove(key);
         Ok(())
@@ -109,5 +116,27 @@ impl Store for MemoryStore {
             .map(|(key, (etag, bytes))| meta(key, etag, bytes));
         let page = matching.by_ref().take(self.page_max).collect();
         Ok(Page { objects: page, more: matching.next().is_some() })
+    }
+}
+
+struct Pieces {
+    store: MemoryStore,
+    key: ObjectKey,
+    bytes: BytesMut,
+}
+
+#[async_trait]
+impl Upload for Pieces {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
+        self.store.put(&self.key, self.bytes.freeze(), when).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
     }
 }
