@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -285,6 +286,15 @@ class Deployment:
         self.temporary.cleanup()
 
 
+def as_eventbridge_sends_it(body: str) -> str:
+    """LocalStack encodes the keys in EventBridge's events, which AWS does not."""
+    event = json.loads(body)
+    if event.get("source") == "aws.s3":
+        entry = event["detail"]["object"]
+        entry["key"] = urllib.parse.unquote(entry["key"])
+    return json.dumps(event)
+
+
 class Poller(threading.Thread):
     """What Lambda does between a queue and a function: batches, partial failures, redelivery."""
 
@@ -351,7 +361,7 @@ class Poller(threading.Thread):
             {
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
-                "body": message["Body"],
+                "body": as_eventbridge_sends_it(message["Body"]),
                 "attributes": {"ApproximateReceiveCount": "1"},
                 "messageAttributes": {},
                 "md5OfBody": message["MD5OfBody"],
