@@ -1,8 +1,8 @@
 """template.yaml, deployed to the stand-ins, with the built functions behind its queues.
 
 CloudFormation makes the bucket, its notifications, the rules, the queues, their policies and the
-secret. What the stand-ins have no service for (Lambda, Glue, Athena, IAM, alarms) is left out of the
-template: each function's binary runs under AWS's Runtime Interface Emulator instead, with the
+secret. What the stand-ins have no service for (Lambda, Glue, Athena, IAM, alarms) is left out of
+the template: each function's binary runs under AWS's Runtime Interface Emulator instead, with the
 environment that the template gives it, and a poller does what Lambda's event source mapping does.
 """
 

@@ -1,5 +1,5 @@
-"""AWS on loopback: LocalStack for S3, SQS, EventBridge, CloudFormation and Secrets Manager, moto for
-the Glue Data Catalog, each a process of its own.
+"""AWS on loopback: LocalStack for S3, SQS, EventBridge, CloudFormation and Secrets Manager, moto
+for the Glue Data Catalog, each a process of its own.
 
 LocalStack wants Python 3.13 and an environment of its own (requirements-localstack.txt): its
 interpreter is that of the environment variable STEDI_LOCALSTACK_PYTHON.
