@@ -28,6 +28,14 @@ pub enum EventError {
         /// What is missing.
         reason: &'static str,
     },
+    /// The object is in another bucket than the lake.
+    #[error("event: the bucket is {found:?}, the lake is in {wanted:?}")]
+    OtherBucket {
+        /// As the event has it.
+        found: String,
+        /// Of the lake.
+        wanted: String,
+    },
     /// A key is not form-encoded UTF-8.
     #[error("event: the key {key:?} is not form-encoded UTF-8")]
     UndecodableKey {
@@ -47,13 +55,39 @@ pub struct Change {
     pub time_ms: Option<i64>,
 }
 
+/// What an event asks of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To look at these objects; a test event has none.
+    Look(Vec<Change>),
+    /// To find by itself what was left unfinished: EventBridge's schedule came round.
+    Reconcile,
+}
+
 /// What is delivered, acknowledged and delivered again as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The SQS message it came in; `None` where the whole event succeeds or fails.
     pub id: Option<String>,
-    /// The objects to look at; a test event has none.
-    pub changes: Result<Vec<Change>, EventError>,
+    /// What it asks for.
+    pub ask: Result<Ask, EventError>,
+}
+
+impl Message {
+    /// One that asks to look at `keys`, of no bucket in particular.
+    pub fn to_look_at(keys: &[ObjectKey]) -> Self {
+        let change =
+            |key: &ObjectKey| Change { bucket: String::new(), key: key.clone(), time_ms: None };
+        Self { id: None, ask: Ok(Ask::Look(keys.iter().map(change).collect())) }
+    }
+
+    /// The objects to look at, as far as the message names any.
+    pub fn changes(&self) -> &[Change] {
+        match &self.ask {
+            Ok(Ask::Look(changes)) => changes,
+            Ok(Ask::Reconcile) | Err(_) => &[],
+        }
+    }
 }
 
 /// Decodes an event from its JSON text.
@@ -71,7 +105,7 @@ pub fn decode_value(event: &Value) -> Result<Vec<Message>, EventError> {
     {
         return records.iter().map(sqs_message).collect();
     }
-    Ok(vec![Message { id: None, changes: Ok(changes(event, "the event")?) }])
+    Ok(vec![Message { id: None, ask: Ok(ask(event, "the event")?) }])
 }
 
 fn is_sqs(record: &Value) -> bool {
@@ -87,14 +121,23 @@ fn sqs_message(record: &Value) -> Result<Message, EventError> {
         place: "an SQS message",
         reason: "its body is not text",
     });
-    let changes = body.and_then(|body| embedded(body, "the body of an SQS message"));
-    Ok(Message { id: Some(id.to_owned()), changes })
+    let event = body.and_then(|body| parse(body, "the body of an SQS message"));
+    let ask = event.and_then(|event| ask(&event, "the body of an SQS message"));
+    Ok(Message { id: Some(id.to_owned()), ask })
+}
+
+fn parse(json: &str, place: &'static str) -> Result<Value, EventError> {
+    serde_json::from_str(json)
+        .map_err(|error| EventError::NotJson { place, reason: error.to_string() })
 }
 
 fn embedded(json: &str, place: &'static str) -> Result<Vec<Change>, EventError> {
-    let event: Value = serde_json::from_str(json)
-        .map_err(|error| EventError::NotJson { place, reason: error.to_string() })?;
-    changes(&event, place)
+    changes(&parse(json, place)?, place)
+}
+
+fn ask(event: &Value, place: &'static str) -> Result<Ask, EventError> {
+    let is_schedule = text(event, &["detail-type"]) == Some("Scheduled Event");
+    if is_schedule { Ok(Ask::Reconcile) } else { Ok(Ask::Look(changes(event, place)?)) }
 }
 
 fn changes(event: &Value, place: &'static str) -> Result<Vec<Change>, EventError> {
@@ -197,7 +240,10 @@ mod tests {
         decode_value(event)
             .unwrap()
             .into_iter()
-            .flat_map(|message| message.changes.unwrap())
+            .flat_map(|message| match message.ask.unwrap() {
+                Ask::Look(changes) => changes,
+                Ask::Reconcile => panic!("{event} names objects"),
+            })
             .map(|change| change.key.to_string())
             .collect()
     }
@@ -229,12 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_asks_for_what_is_unfinished() {
+        let event = serde_json::json!({
+            "source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
+        });
+        for event in [event.clone(), sqs_batch([("1", &event)])] {
+            assert_eq!(decode_value(&event).unwrap()[0].ask, Ok(Ask::Reconcile), "{event}");
+        }
+    }
+
+    #[test]
     fn a_message_that_is_not_understood_does_not_cost_its_neighbours() {
         let mut event = sqs_batch([("1", &s3("a")), ("2", &s3("b"))]);
         event["Records"][0]["body"] = "{".into();
         let messages = decode_value(&event).unwrap();
-        assert!(matches!(messages[0].changes, Err(EventError::NotJson { .. })));
-        assert_eq!(messages[1].changes.as_ref().unwrap()[0].key.as_str(), "b");
+        assert!(matches!(messages[0].ask, Err(EventError::NotJson { .. })));
+        assert_eq!(messages[1].changes()[0].key.as_str(), "b");
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
-use tracing::{Instrument, error, info_span};
+use tracing::{Instrument, error, info_span, warn};
 
 use crate::error::Error;
-use crate::events::{self, EventError, Message};
+use crate::events::{self, Ask, EventError, Message};
 use crate::key::ObjectKey;
 use crate::lake::Lake;
 use crate::report::Report;
@@ -100,7 +100,7 @@ pub struct BatchItemFailure {
 }
 
 /// What came of an event.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// The messages to deliver again.
     pub response: BatchResponse,
@@ -120,7 +120,22 @@ impl Outcome {
             None => Ok(self.response),
         }
     }
+
+    /// Adds the failure of a message.
+    fn fail(&mut self, id: Option<String>, error: Arc<Error>) {
+        match id {
+            Some(item_identifier) => {
+                // Errors of identified messages come first.
+                self.errors.insert(self.response.batch_item_failures.len(), error);
+                self.response.batch_item_failures.push(BatchItemFailure { item_identifier });
+            }
+            None => self.errors.push(error),
+        }
+    }
 }
+
+/// How many keys a reconciliation works on before it looks at the time again.
+const RECONCILED_AT_ONCE: usize = 64;
 
 /// Handles an event, whatever envelope it comes in.
 pub async fn handle<F: Function>(
@@ -129,20 +144,70 @@ pub async fn handle<F: Function>(
     event: &serde_json::Value,
 ) -> Result<Outcome, EventError> {
     let messages = events::decode_value(event)?;
-    Ok(handle_messages(lake, function, messages).await)
+    Ok(handle_messages(lake, function, messages, &|| true).await)
 }
 
-/// Handles messages that were decoded already.
+/// Handles messages that were decoded already. What a reconciliation cannot finish while
+/// `has_time` is left to the next.
 pub async fn handle_messages<F: Function>(
     lake: &Lake,
     function: &F,
     messages: Vec<Message>,
+    has_time: &(dyn Fn() -> bool + Sync),
 ) -> Outcome {
+    let asks_to_reconcile = |message: &Message| matches!(message.ask, Ok(Ask::Reconcile));
+    let (reconciliations, looks): (Vec<_>, Vec<_>) =
+        messages.into_iter().partition(asks_to_reconcile);
+    let mut outcome = look(lake, function, looks).await;
+    if reconciliations.is_empty() {
+        return outcome;
+    }
+    // Once is enough, however many ask.
+    let (report, failure) = reconcile(lake, function, has_time).await;
+    outcome.report += report;
+    if let Some(failure) = failure {
+        for message in reconciliations {
+            outcome.fail(message.id, Arc::clone(&failure));
+        }
+    }
+    outcome
+}
+
+async fn look<F: Function>(lake: &Lake, function: &F, messages: Vec<Message>) -> Outcome {
     let mut batch = Batch::new(messages);
     batch.plan(lake, function).await;
     batch.work(lake, function).await;
     batch.settle(lake, function).await;
     batch.outcome(function)
+}
+
+/// Finds what was left unfinished, and works on it; returns the first failure, too.
+async fn reconcile<F: Function>(
+    lake: &Lake,
+    function: &F,
+    has_time: &(dyn Fn() -> bool + Sync),
+) -> (Report, Option<Arc<Error>>) {
+    let keys = match function.unfinished(lake).await {
+        Ok(keys) => keys,
+        Err(error) => {
+            error!(function = function.name(), "find what is unfinished: {error}");
+            return (Report::default(), Some(Arc::new(error)));
+        }
+    };
+    let mut report = Report { unfinished: keys.len() as u64, ..Report::default() };
+    let mut failure = None;
+    let mut left = keys.len();
+    for keys in keys.chunks(RECONCILED_AT_ONCE) {
+        if !has_time() {
+            warn!(function = function.name(), left, "out of time: what is left is found again");
+            break;
+        }
+        left -= keys.len();
+        let looked = look(lake, function, vec![Message::to_look_at(keys)]).await;
+        report += looked.report;
+        failure = failure.or(looked.errors.into_iter().next());
+    }
+    (report, failure)
 }
 
 struct Batch<F: Function> {
@@ -162,11 +227,11 @@ impl<F: Function> Batch<F> {
     fn new(messages: Vec<Message>) -> Self {
         let mut failures = BTreeMap::new();
         let keyed = messages.into_iter().enumerate().map(|(index, message)| {
-            let changes = message.changes.unwrap_or_else(|error| {
+            let keys = message.changes().iter().map(|change| change.key.clone()).collect();
+            if let Err(error) = message.ask {
                 failures.insert(index, Arc::new(error.into()));
-                Vec::new()
-            });
-            (message.id, changes.into_iter().map(|change| change.key).collect())
+            }
+            (message.id, keys)
         });
         let messages = keyed.collect();
         Self {
@@ -253,9 +318,7 @@ impl<F: Function> Batch<F> {
     }
 
     fn outcome(self, function: &F) -> Outcome {
-        let mut identified = Vec::new();
-        let mut unidentified = Vec::new();
-        let mut response = BatchResponse::default();
+        let mut outcome = Outcome { report: self.report, ..Outcome::default() };
         for (index, failure) in self.failures {
             let (id, keys) = &self.messages[index];
             error!(
@@ -265,16 +328,8 @@ impl<F: Function> Batch<F> {
                 retryable = failure.is_retryable(),
                 "{failure}"
             );
-            match id {
-                Some(id) => {
-                    let item_identifier = id.clone();
-                    response.batch_item_failures.push(BatchItemFailure { item_identifier });
-                    identified.push(failure);
-                }
-                None => unidentified.push(failure),
-            }
+            outcome.fail(id.clone(), failure);
         }
-        identified.append(&mut unidentified);
-        Outcome { response, report: self.report, errors: identified }
+        outcome
     }
 }

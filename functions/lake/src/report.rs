@@ -25,6 +25,8 @@ pub struct Report {
     pub conflicts: u64,
     /// Landing objects handed on through replay markers.
     pub replays: u64,
+    /// Keys that a reconciliation found unfinished.
+    pub unfinished: u64,
 }
 
 impl Report {
@@ -46,5 +48,6 @@ impl std::ops::AddAssign for Report {
         self.objects_unchanged += other.objects_unchanged;
         self.conflicts += other.conflicts;
         self.replays += other.replays;
+        self.unfinished += other.unfinished;
     }
 }

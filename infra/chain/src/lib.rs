@@ -83,7 +83,9 @@ impl FunctionName {
 
     /// Invokes the function with messages that were decoded already.
     pub async fn invoke_messages(self, lake: &Lake, messages: Vec<Message>) -> Outcome {
-        with_function!(self, |function| function::handle_messages(lake, &function, messages).await)
+        with_function!(self, |function| {
+            function::handle_messages(lake, &function, messages, &|| true).await
+        })
     }
 
     /// The keys the function has to look at because something under it was added, replaced,

@@ -1,0 +1,8 @@
+//! accelerometer_landing_to_trusted under Lambda.
+
+use std::process::ExitCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    aws::run(accelerometer_landing_to_trusted::FUNCTION).await
+}
