@@ -71,11 +71,7 @@ impl Sink for Found {
 impl Records {
     /// Opens a landing object as it is now; `None` if there is none. A large one waits until there
     /// is [room](Lake::room) for it.
-    pub async fn open(
-        lake: &Lake,
-        stream: Stream,
-        key: &ObjectKey,
-    ) -> Result<Option<Self>, Error> {
+    pub async fn open(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Option<Self>, Error> {
         let Some(object) = lake.store.stream(key).await? else { return Ok(None) };
         if object.meta.size_bytes <= lake.bounds.small_bytes_max {
             return Ok(Some(Self::over(lake, stream, key, object)));
@@ -97,7 +93,11 @@ impl Records {
     }
 
     /// Opens a landing object as it is now, for somebody who has room.
-    pub async fn again(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Option<Self>, Error> {
+    pub async fn again(
+        lake: &Lake,
+        stream: Stream,
+        key: &ObjectKey,
+    ) -> Result<Option<Self>, Error> {
         let object = lake.store.stream(key).await?;
         Ok(object.map(|object| Self::over(lake, stream, key, object)))
     }
