@@ -150,6 +150,24 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Adds rows as row groups, of half of what may be held each.
+    pub async fn row_groups(
+        &mut self,
+        lake: &Lake,
+        rows: Waiting,
+        time_column: &str,
+    ) -> Result<(), Error> {
+        let mut group = Waiting::default();
+        for batch in rows.batches {
+            group.push(batch);
+            if group.is_full(lake) {
+                let full = std::mem::take(&mut group).batches;
+                self.row_group(lake, full, time_column).await?;
+            }
+        }
+        self.row_group(lake, group.batches, time_column).await
+    }
+
     /// Makes the target what was written; `None` if it moved since it was noted.
     pub async fn complete(
         mut self,

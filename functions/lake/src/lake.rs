@@ -66,9 +66,10 @@ impl Settings {
 /// However large the objects of one invocation, they take no more than about
 ///
 /// - `concurrency` times a few `small_bytes_max` for the small ones, and
-/// - `large_max` times four `held_bytes_max` for the large ones: what is held, the same joined, the
-///   same sorted, and the same encoded. What takes more is read again and written row group by row
-///   group, sorted within each; then there are `open_bytes_max` for the uploads that are open;
+/// - four times `held_bytes_max` for the large ones, of all invocations of the process together:
+///   what is held, the same joined, the same sorted, and the same encoded. What takes more is read
+///   again and written row group by row group, sorted within each; then there are `open_bytes_max`
+///   for the uploads that are open;
 ///
 /// beside `cache_bytes_max`, the reader (a batch, the longest record and a few hundred KiB), and
 /// what grows with the people, not with their readings: the register parts, and 150 bytes or so for
@@ -95,10 +96,8 @@ pub struct Bounds {
     /// Size of an object, and memory of what is held of it, up to which it is small: as many as
     /// `concurrency` are worked on at once. Bytes.
     pub small_bytes_max: u64,
-    /// How many larger ones are worked on at once, by all invocations of this process.
-    pub large_max: usize,
-    /// Memory that the rows of one object may take while it is derived, bytes; beyond, they are
-    /// dealt with as they pass.
+    /// Memory that the rows of one object may take while it is derived, and those of all larger
+    /// ones together, bytes; beyond, they are dealt with as they pass.
     pub held_bytes_max: u64,
     /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
     /// left to another pass.
@@ -117,8 +116,7 @@ impl Default for Bounds {
             cache_bytes_max: 48 << 20,
             row_group_rows: 128 << 10,
             small_bytes_max: 1 << 20,
-            large_max: 1,
-            held_bytes_max: 16 << 20,
+            held_bytes_max: 12 << 20,
             open_bytes_max: 48 << 20,
             piece_bytes: 1 << 20,
         }
@@ -144,7 +142,20 @@ pub enum Put {
 }
 
 /// Room for a large object in memory, until it is dropped.
-pub struct Room(#[expect(dead_code, reason = "it is held")] Option<OwnedSemaphorePermit>);
+pub struct Room {
+    bytes: u64,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Unit in which room is given.
+const ROOM_BYTES: u64 = 1 << 10;
+
+impl Room {
+    /// How much it is.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
 
 /// An object of the lake's own that is being written, in pieces of a size that suits the store.
 pub struct Pieces {
@@ -276,13 +287,17 @@ impl Lake {
         object.map(|object| parse(&key, &object.bytes)).transpose()
     }
 
-    /// Waits until there is room in memory for one more large object.
+    /// Waits until there is room in memory for so many bytes of a large object, or for as many as
+    /// there ever are.
     ///
     /// Who has room never asks for more before it is given back: so nobody waits for ever.
-    pub async fn room(&self) -> Room {
-        let large = || Arc::new(Semaphore::new(self.bounds.large_max.max(1)));
-        // It is never closed, so that there is always a permit in the end.
-        Room(Arc::clone(self.large.get_or_init(large)).acquire_owned().await.ok())
+    pub async fn room(&self, bytes: u64) -> Room {
+        let bytes = bytes.min(self.bounds.held_bytes_max);
+        let units = |bytes: u64| u32::try_from(bytes / ROOM_BYTES).unwrap_or(u32::MAX).max(1);
+        let all = || Arc::new(Semaphore::new(units(self.bounds.held_bytes_max) as usize));
+        let room = Arc::clone(self.large.get_or_init(all));
+        // It is never closed, so that there is a permit in the end.
+        Room { bytes, _permit: room.acquire_many_owned(units(bytes)).await.ok() }
     }
 
     /// Begins to write an object piece by piece.

@@ -23,6 +23,10 @@ use crate::tables::Stream;
 /// wait to be taken before the reader is given more.
 const SIP_BYTES: usize = 16 << 10;
 
+/// Memory that the records of a landing object may take, by its size: more where it is compressed,
+/// which shows when it is read.
+const HELD_OF_SIZE: u64 = 2;
+
 /// What a landing object held when it was read.
 #[derive(Default)]
 pub struct Landed {
@@ -76,18 +80,28 @@ impl Records {
         if object.meta.size_bytes <= lake.bounds.small_bytes_max {
             return Ok(Some(Self::over(lake, stream, key, object)));
         }
+        let bytes = HELD_OF_SIZE * object.meta.size_bytes;
         // Not while the store's answer waits to be read.
         drop(object);
-        Self::open_large(lake, stream, key).await
+        Self::with_room(lake, stream, key, bytes).await
     }
 
-    /// Opens a landing object as it is now, once there is room for a large one.
+    /// Opens a landing object as it is now, once there is all the room there may be for it.
     pub async fn open_large(
         lake: &Lake,
         stream: Stream,
         key: &ObjectKey,
     ) -> Result<Option<Self>, Error> {
-        let room = lake.room().await;
+        Self::with_room(lake, stream, key, u64::MAX).await
+    }
+
+    async fn with_room(
+        lake: &Lake,
+        stream: Stream,
+        key: &ObjectKey,
+        bytes: u64,
+    ) -> Result<Option<Self>, Error> {
+        let room = lake.room(bytes).await;
         let records = Self::again(lake, stream, key).await?;
         Ok(records.map(|records| Self { room: Some(room), ..records }))
     }
@@ -119,17 +133,12 @@ impl Records {
         &self.object.meta.etag
     }
 
-    /// How much of it may be held: much, if there is room for a large object.
+    /// How much of it may be held.
     pub fn held_bytes_max(&self, lake: &Lake) -> u64 {
-        match self.room {
-            Some(_) => lake.bounds.held_bytes_max,
+        match &self.room {
+            Some(room) => room.bytes(),
             None => lake.bounds.held_bytes_max.min(lake.bounds.small_bytes_max),
         }
-    }
-
-    /// Whether there is room for a large object.
-    pub fn has_room(&self) -> bool {
-        self.room.is_some()
     }
 
     /// What comes next; `None` at the end.

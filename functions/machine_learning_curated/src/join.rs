@@ -32,8 +32,9 @@ pub(crate) async fn derive(
     let inputs = motions.iter().chain([steps]);
     let large = inputs.clone().any(|input| input.opened.value.is_large());
     let rows: u64 = inputs.map(|input| input.opened.value.rows).sum();
-    let room = match large || rows > LOOSE_ROWS_MAX {
-        true => Some(lake.room().await),
+    let bytes = if large { u64::MAX } else { rows * ROW_BYTES };
+    let room = match bytes > lake.bounds.small_bytes_max {
+        true => Some(lake.room(bytes).await),
         false => None,
     };
     let owners = match lake.settings.policies.pairing {
@@ -52,15 +53,15 @@ pub(crate) async fn derive(
         let rows = || Ok((sorted(&MACHINE_LEARNING_CURATED, waiting.batches, STEP_TIME)?, ledger));
         target.write(lake, &MACHINE_LEARNING_CURATED, version, rows, report).await?
     } else {
-        draft.row_group(lake, waiting.batches, STEP_TIME).await?;
+        draft.row_groups(lake, waiting, STEP_TIME).await?;
         draft.complete(lake, ledger, report).await?
     };
     drop(room);
     Ok(settled)
 }
 
-/// Rows of all inputs together up to which as many joins go on at once as may.
-const LOOSE_ROWS_MAX: u64 = 16 << 10;
+/// Memory that a row of the inputs takes, with the pairs made of it, bytes, about.
+const ROW_BYTES: u64 = 128;
 
 struct Join<'a> {
     lake: &'a Lake,
@@ -108,8 +109,8 @@ impl Join<'_> {
                 self.pairs += rows.num_rows() as u64;
                 self.waiting.push(rows);
                 if self.waiting.bytes > self.lake.bounds.held_bytes_max {
-                    let rows = std::mem::take(&mut self.waiting).batches;
-                    self.draft.row_group(self.lake, rows, STEP_TIME).await?;
+                    let rows = std::mem::take(&mut self.waiting);
+                    self.draft.row_groups(self.lake, rows, STEP_TIME).await?;
                 }
             }
         }

@@ -194,16 +194,8 @@ impl<'a> Pass<'a> {
         let mut days = self.days.into_iter();
         for mut day in days.by_ref() {
             let mut rows = Waiting::default();
-            for bucket in day.buckets {
-                rows.append(bucket);
-                if rows.is_full(lake) {
-                    let full = std::mem::take(&mut rows).batches;
-                    day.draft.row_group(lake, full, self.time_column).await?;
-                }
-            }
-            if rows.rows > 0 {
-                day.draft.row_group(lake, rows.batches, self.time_column).await?;
-            }
+            day.buckets.into_iter().for_each(|bucket| rows.append(bucket));
+            day.draft.row_groups(lake, rows, self.time_column).await?;
             match day.draft.complete(lake, day.ledger, report).await? {
                 Some(done) => settled.push(done),
                 None => {

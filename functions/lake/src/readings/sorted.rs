@@ -128,6 +128,7 @@ impl Sorted {
             let mut lines = Lines::new(lake);
             let mut held_bytes = 0;
             let held_bytes_max = records.held_bytes_max(lake);
+            let is_all = held_bytes_max >= lake.bounds.held_bytes_max;
             while let Some(piece) = records.next().await? {
                 match piece {
                     Piece::Fragment(fragment) => lines.add(landing, &fragment)?,
@@ -135,7 +136,7 @@ impl Sorted {
                         held_bytes += row_bytes(&batch);
                         if held_bytes > held_bytes_max {
                             sorted.let_go();
-                            if !records.has_room() {
+                            if !is_all {
                                 break;
                             }
                         }
@@ -143,7 +144,7 @@ impl Sorted {
                     }
                 }
             }
-            if held_bytes > held_bytes_max && !records.has_room() {
+            if held_bytes > held_bytes_max && !is_all {
                 // It was larger than it looked: compressed. Begin again when there is room.
                 drop((records, sorted));
                 let again = Records::open_large(lake, R::STREAM, landing).await?;
