@@ -117,7 +117,7 @@ impl Default for Bounds {
             row_group_rows: 128 << 10,
             small_bytes_max: 1 << 20,
             held_bytes_max: 12 << 20,
-            open_bytes_max: 48 << 20,
+            open_bytes_max: 64 << 20,
             piece_bytes: 1 << 20,
         }
     }

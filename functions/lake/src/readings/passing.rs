@@ -20,13 +20,12 @@ use crate::landing::{Piece, Records};
 use crate::layout::{ReadingDate, Span};
 use crate::object::{Ledger, Version};
 use crate::report::Report;
+use crate::store::UPLOAD_BYTES_MAX;
 
 /// Buckets of one pass, about.
 const BUCKETS: usize = 32;
 /// Bytes that a row takes encoded, at most about: a time and three doubles that do not compress.
 const ENCODED_ROW_BYTES: u64 = 40;
-/// Bytes that an upload holds back beside the piece it waits for: the smallest part S3 takes.
-const PART_BYTES: u64 = 5 << 20;
 const DAY_MS: i64 = 86_400_000;
 
 /// A day to derive.
@@ -45,7 +44,7 @@ pub(super) fn passes<'a>(
     let mut passes: Vec<Vec<Wanted<'a>>> = Vec::new();
     let mut left = 0;
     for day in days {
-        let upload = PART_BYTES + lake.bounds.piece_bytes as u64;
+        let upload = UPLOAD_BYTES_MAX + lake.bounds.piece_bytes as u64;
         let takes = upload.min(sorted.records(day.date) * ENCODED_ROW_BYTES);
         match passes.last_mut() {
             Some(pass) if takes <= left => {
