@@ -79,12 +79,33 @@ pub async fn run<F: Function>(function: F) -> ExitCode {
     }
 }
 
+/// Logs lines of JSON. `RUST_LOG` is a level, for the lake's own crates (what the clients of AWS say
+/// beyond `info` may hold what they carry: personal data), or directives, for whatever they name.
 fn log_as_json() {
-    let wanted = std::env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let wanted = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
+    let wanted = match wanted.parse::<LevelFilter>() {
+        Ok(level) => Targets::new()
+            .with_default(level.min(LevelFilter::INFO))
+            .with_targets(OUR_CRATES.map(|name| (name, level))),
+        Err(_) => wanted
+            .parse::<Targets>()
+            .ok()
+            .filter(|_| !wanted.is_empty())
+            .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)),
+    };
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
     tracing_subscriber::registry().with(wanted).with(lines).init();
 }
+
+const OUR_CRATES: [&str; 7] = [
+    "aws",
+    "lake",
+    "customer_landing_to_trusted",
+    "accelerometer_landing_to_trusted",
+    "customer_trusted_to_curated",
+    "step_trainer_landing_to_trusted",
+    "machine_learning_curated",
+];
 
 struct Lambda<F> {
     function: F,

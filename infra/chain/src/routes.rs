@@ -100,6 +100,10 @@ impl Routes {
         for (name, resource) in &template.resources {
             if resource.kind == "AWS::Events::Rule" {
                 let patterns = key_patterns(name, &resource.properties)?;
+                // A schedule wakes its function too, but no key does.
+                if patterns.is_empty() {
+                    continue;
+                }
                 for queue in targets(&resource.properties) {
                     if let Some(function) = by_queue.get(&queue) {
                         rules.push((*function, patterns.clone()));

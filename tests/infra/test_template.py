@@ -1,0 +1,495 @@
+"""What template.yaml promises, checked for every environment as it resolves."""
+
+import json
+import re
+import tomllib
+import unittest
+from collections.abc import Iterator
+
+from template import ENVIRONMENTS, ROOT, Resolved, environment, load, many
+
+LAKE = "arn:aws:s3:::lake"
+GET, PUT, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
+ABORT = "s3:AbortMultipartUpload"
+READ, WRITE = {GET}, {GET, PUT, ABORT}
+
+# DESIGN section 6, with each function's own part of state/ and quarantine/: what it may do where.
+SETTINGS = {"state/lake.json": {GET, PUT}}
+QUARANTINE = WRITE | {DELETE}
+
+
+def readings(stream: str, register: str) -> dict[str, set[str]]:
+    return SETTINGS | {
+        f"landing/{stream}/*": READ,
+        f"{register}*": READ,
+        f"trusted/{stream}/*": WRITE,
+        f"quarantine/{stream}/*": QUARANTINE,
+        f"state/{stream}/manifests/*": WRITE,
+        f"state/{stream}/applied/*": {GET, PUT},
+        f"state/{stream}/keys/*": {PUT},
+        f"state/{stream}/wide/*": {PUT},
+        f"replay/*/landing/{stream}/*": {GET, PUT, DELETE},
+    }
+
+
+OBJECTS: dict[str, dict[str, set[str]]] = {
+    "customer_landing_to_trusted": SETTINGS
+    | {
+        "landing/customer/*": READ,
+        "trusted/customer/*": WRITE,
+        "quarantine/customer/*": QUARANTINE,
+        "state/customer/manifests/*": WRITE,
+        "state/customer/register/*": WRITE,
+        "state/customer/consents/*": WRITE,
+    },
+    "accelerometer_landing_to_trusted": readings("accelerometer", "state/customer/consents/"),
+    "customer_trusted_to_curated": SETTINGS
+    | {
+        "trusted/customer/*": READ,
+        "state/accelerometer/manifests/*": READ,
+        "state/curated/register/*": WRITE,
+        "curated/customer/*": WRITE,
+    },
+    "step_trainer_landing_to_trusted": readings("step_trainer", "state/curated/register/"),
+    "machine_learning_curated": SETTINGS
+    | {
+        "trusted/step_trainer/*": READ,
+        "trusted/accelerometer/*": READ,
+        "curated/machine_learning/*": WRITE,
+    },
+}
+# Listed though not one object below is read: the index from people to landing objects, and the
+# root of the replay markers, whose keys begin with the revision.
+LISTED_ONLY = {
+    "accelerometer_landing_to_trusted": {
+        "state/accelerometer/keys/*",
+        "state/accelerometer/wide/*",
+        "replay/",
+    },
+    "customer_trusted_to_curated": {"state/accelerometer/keys/*", "state/accelerometer/wide/*"},
+    "step_trainer_landing_to_trusted": {
+        "state/step_trainer/keys/*",
+        "state/step_trainer/wide/*",
+        "replay/",
+    },
+    # Empty without the pairing by customer, which alone reads it.
+    "machine_learning_curated": {"state/curated/register/*"},
+}
+TABLES = {
+    "customer_landing_to_trusted": {"customer_landing", "customer_trusted"},
+    "accelerometer_landing_to_trusted": {"accelerometer_landing", "accelerometer_trusted"},
+    "customer_trusted_to_curated": {"customer_curated"},
+    "step_trainer_landing_to_trusted": {"step_trainer_landing", "step_trainer_trusted"},
+    "machine_learning_curated": {"machine_learning_curated"},
+}
+PARTITIONED = {"accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"}
+PATTERNS = {
+    "customer_landing_to_trusted": ["landing/customer/"],
+    "accelerometer_landing_to_trusted": [
+        "trusted/customer/",
+        "landing/accelerometer/",
+        "replay/*/landing/accelerometer/*",
+    ],
+    "customer_trusted_to_curated": ["trusted/customer/", "trusted/accelerometer/"],
+    "step_trainer_landing_to_trusted": [
+        "curated/customer/",
+        "landing/step_trainer/",
+        "replay/*/landing/step_trainer/*",
+    ],
+    "machine_learning_curated": ["trusted/step_trainer/", "trusted/accelerometer/"],
+}
+# What the functions put into their logs (embedded metric format).
+METRICS = {
+    "Records",
+    "RecordsAdmitted",
+    "RecordsHeld",
+    "RecordsQuarantined",
+    "ObjectsWritten",
+    "ObjectsUnchanged",
+    "Replays",
+    "Conflicts",
+    "FailedMessages",
+    "SourceBytes",
+    "Duration",
+    "WithdrawalLag",
+    "Unfinished",
+}
+# Actions with a star, and why one may stand.
+WILD_ACTIONS = {
+    ("Deny", "s3:*"): "a denial without TLS is meant for everything",
+    ("Deny", "sqs:*"): "a denial without TLS is meant for everything",
+    ("Allow", "kms:*"): "in the key's own policy, so that the key cannot be lost to everybody",
+}
+
+TEMPLATE = load()
+
+
+class Infrastructure(unittest.TestCase):
+    def each(self) -> Iterator[tuple[str, Resolved]]:
+        """Every environment, and the template's defaults."""
+        for name in (*ENVIRONMENTS, "defaults"):
+            parameters = environment(name) if name in ENVIRONMENTS else {}
+            yield name, Resolved(TEMPLATE, parameters)
+
+    def each_function(self) -> Iterator[tuple[Resolved, str, dict]]:
+        for _, stack in self.each():
+            for name, function in stack.functions().items():
+                yield stack, name, function
+
+
+class Environments(Infrastructure):
+    def test_parameters_are_known_and_allowed(self) -> None:
+        for _, stack in self.each():
+            known = TEMPLATE["Parameters"]
+            self.assertLessEqual(set(stack.parameters), set(known))
+            for name, value in stack.parameters.items():
+                with self.subTest(parameter=name):
+                    self.check_parameter(known[name], value)
+
+    def check_parameter(self, definition: dict, value: str) -> None:
+        self.assertTrue(definition.get("Description"))
+        if "AllowedValues" in definition:
+            self.assertIn(value, [str(allowed) for allowed in definition["AllowedValues"]])
+        if "AllowedPattern" in definition:
+            self.assertRegex(value, rf"\A(?:{definition['AllowedPattern']})\Z")
+        if definition["Type"] == "Number":
+            self.assertGreaterEqual(int(value), definition.get("MinValue", int(value)))
+            self.assertLessEqual(int(value), definition.get("MaxValue", int(value)))
+
+    def test_every_parameter_is_used_and_shown(self) -> None:
+        text = (ROOT / "template.yaml").read_text()
+        shown = [
+            parameter
+            for group in TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+            for parameter in group["Parameters"]
+        ]
+        self.assertCountEqual(shown, TEMPLATE["Parameters"])
+        for name in TEMPLATE["Parameters"]:
+            self.assertRegex(text, rf"!Ref {name}\b|\$\{{{name}\}}")
+
+    def test_values_fit_together(self) -> None:
+        for _, stack in self.each():
+            value = {k: int(v) for k, v in stack.parameters.items() if v.isdigit()}
+            reserved = value["ReservedConcurrency"]
+            self.assertTrue(reserved == 0 or reserved >= value["MaximumConcurrency"])
+            self.assertTrue(value["BatchSize"] <= 10 or value["BatchWindowSeconds"] >= 1)
+            self.assertGreater(value["OldestMessageAlarmSeconds"], 6 * value["TimeoutSeconds"])
+
+    def test_samconfig_deploys_each_by_one_flag(self) -> None:
+        config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+        names = set()
+        for name in ENVIRONMENTS:
+            deploy = config[name]["deploy"]["parameters"]
+            self.assertEqual(
+                deploy["parameter_overrides"], f"file://infra/environments/{name}.toml"
+            )
+            self.assertIn("CAPABILITY_IAM", deploy["capabilities"])
+            longest = max(map(len, OBJECTS))
+            self.assertLessEqual(len(f"{deploy['stack_name']}-") + longest, 64)
+            names.add(deploy["stack_name"])
+        self.assertEqual(len(names), len(ENVIRONMENTS))
+
+    def test_what_customers_entrusted_is_retained(self) -> None:
+        for name in ("staging", "prod"):
+            stack = Resolved(TEMPLATE, environment(name))
+            for resource in ("Lake", "PseudonymKey", "LakeKey"):
+                self.assertEqual(stack.resources[resource]["DeletionPolicy"], "Retain")
+        self.assertEqual(Resolved(TEMPLATE).resources["Lake"]["DeletionPolicy"], "Retain")
+
+    def test_outputs_and_the_dashboard_resolve(self) -> None:
+        for _, stack in self.each():
+            for name, output in stack.outputs.items():
+                self.assertNotIn("${", str(output["Value"]), name)
+            body = stack.resources["Dashboard"]["Properties"]["DashboardBody"]
+            widgets = json.loads(body)["widgets"]
+            for function in stack.functions().values():
+                self.assertIn(function["FunctionName"], body)
+            columns = {widget["x"] for widget in widgets}
+            self.assertEqual(len(columns), 5)
+            for widget in widgets:
+                for metric in widget["properties"].get("metrics", []):
+                    if metric[0] == stack.parameters["MetricsNamespace"]:
+                        self.assertIn(metric[1], METRICS)
+
+
+class Wiring(Infrastructure):
+    def test_the_five_functions(self) -> None:
+        for _, stack in self.each():
+            functions = stack.functions()
+            self.assertCountEqual(functions, OBJECTS)
+            for name, function in functions.items():
+                self.assertTrue((ROOT / "functions" / name / "Cargo.toml").is_file())
+                self.assertEqual(function["Architectures"], ["arm64"])
+                self.assertEqual(function["Runtime"], "provided.al2023")
+                self.assertEqual(
+                    set(function["Environment"]["Variables"]),
+                    {
+                        "LAKE_BUCKET",
+                        "LAKE_PARTS",
+                        "GLUE_DATABASE",
+                        "CONSENT",
+                        "PAIRING",
+                        "IDENTITY",
+                        "PSEUDONYM_KEY_SECRET",
+                        "METRICS_NAMESPACE",
+                        "RUST_LOG",
+                    },
+                )
+
+    def test_each_has_a_queue_of_its_own_with_dead_letters(self) -> None:
+        for stack, name, function in self.each_function():
+            source = function["Events"]["Changes"]["Properties"]
+            queue = source["Queue"].removeprefix("arn:")
+            properties = stack.resources[queue]["Properties"]
+            timeout = int(function["Timeout"])
+            self.assertGreaterEqual(properties["VisibilityTimeout"], 6 * timeout)
+            self.assertGreaterEqual(int(properties["RedrivePolicy"]["maxReceiveCount"]), 5)
+            letters = properties["RedrivePolicy"]["deadLetterTargetArn"].removeprefix("arn:")
+            kept = stack.resources[letters]["Properties"]
+            self.assertEqual(
+                kept["RedriveAllowPolicy"]["sourceQueueArns"],
+                [f"arn:aws:sqs:us-east-1:123456789012:{properties['QueueName']}"],
+            )
+            self.assertGreater(kept["MessageRetentionPeriod"], properties["MessageRetentionPeriod"])
+            for each in (properties, kept):
+                self.assertIs(each["SqsManagedSseEnabled"], True)
+            self.assertEqual(source["FunctionResponseTypes"], ["ReportBatchItemFailures"])
+            self.assertGreaterEqual(int(source["ScalingConfig"]["MaximumConcurrency"]), 2)
+            self.assertEqual(properties["QueueName"], f"stedi-{name}")
+            self.assertEqual(kept["QueueName"], f"stedi-{name}-dead")
+
+    def test_a_queue_takes_messages_of_its_own_rules_only(self) -> None:
+        for stack, _, function in self.each_function():
+            queue = function["Events"]["Changes"]["Properties"]["Queue"].removeprefix("arn:")
+            rules = {
+                f"arn:{rule}"
+                for rule, properties in stack.of_type("AWS::Events::Rule").items()
+                if any(target["Arn"] == f"arn:{queue}" for target in properties["Targets"])
+            }
+            self.assertEqual(len(rules), 2)
+            self.check_queue_policy(stack, queue, rules)
+            # What EventBridge could not deliver; a schedule that got lost comes again.
+            letters = queue.removesuffix("Queue") + "DeadLetters"
+            self.check_queue_policy(stack, letters, {r for r in rules if r.endswith("Rule")})
+
+    def check_queue_policy(self, stack: Resolved, queue: str, rules: set[str]) -> None:
+        policies = [
+            policy["PolicyDocument"]["Statement"]
+            for policy in stack.of_type("AWS::SQS::QueuePolicy").values()
+            if policy["Queues"] == [queue]
+        ]
+        self.assertEqual(len(policies), 1)
+        allow, deny = policies[0]
+        self.assertEqual((allow["Effect"], allow["Action"]), ("Allow", "sqs:SendMessage"))
+        self.assertEqual(allow["Resource"], f"arn:{queue}")
+        self.assertEqual(set(many(allow["Condition"]["ArnEquals"]["aws:SourceArn"])), rules)
+        self.assertEqual(deny["Effect"], "Deny")
+        self.assertEqual(deny["Condition"], {"Bool": {"aws:SecureTransport": "false"}})
+
+    def test_rules_let_through_what_the_layout_says_in_the_order_of_work(self) -> None:
+        for stack, name, function in self.each_function():
+            queue = function["Events"]["Changes"]["Properties"]["Queue"]
+            rules = [
+                rule
+                for rule in stack.of_type("AWS::Events::Rule").values()
+                if rule["Targets"][0]["Arn"] == queue
+            ]
+            patterns = [rule["EventPattern"] for rule in rules if "EventPattern" in rule]
+            schedules = [rule for rule in rules if "ScheduleExpression" in rule]
+            self.assertEqual((len(patterns), len(schedules)), (1, 1))
+            keys = patterns[0]["detail"]["object"]["key"]
+            self.assertEqual([next(iter(k.values())) for k in keys], PATTERNS[name])
+            self.assertEqual(patterns[0]["detail"]["bucket"]["name"], ["lake"])
+            self.assertEqual(patterns[0]["detail-type"], ["Object Created", "Object Deleted"])
+            self.assertNotIn("Input", schedules[0]["Targets"][0])
+
+
+class Permissions(Infrastructure):
+    def test_each_function_has_a_role_of_its_own(self) -> None:
+        for _, stack in self.each():
+            functions = stack.functions()
+            roles = {function["Role"] for function in functions.values()}
+            self.assertEqual(len(roles), len(functions))
+            self.assertEqual(roles, {f"arn:{name}" for name in stack.of_type("AWS::IAM::Role")})
+            for function in functions.values():
+                self.assertNotIn("Policies", function, "SAM would make another role")
+            for role in stack.of_type("AWS::IAM::Role").values():
+                self.assertNotIn("ManagedPolicyArns", role)
+
+    def test_objects_exactly_as_the_layout_says(self) -> None:
+        for stack, name, _ in self.each_function():
+            granted: dict[str, set[str]] = {}
+            for statement in stack.statements(name):
+                for resource in many(statement["Resource"]):
+                    if resource.startswith(f"{LAKE}/"):
+                        actions = granted.setdefault(resource.removeprefix(f"{LAKE}/"), set())
+                        actions.update(many(statement["Action"]))
+            expected = dict(OBJECTS[name])
+            if name == "machine_learning_curated" and stack.parameters["Pairing"] == "customer":
+                expected["state/curated/register/*"] = READ
+            self.assertEqual(granted, expected)
+
+    def test_the_register_is_read_for_pairing_by_customer_only(self) -> None:
+        key = f"{LAKE}/state/curated/register/part-00.json"
+        for pairing, allowed in (("timestamp", False), ("customer", True)):
+            stack = Resolved(TEMPLATE, {"Pairing": pairing})
+            self.assertEqual(stack.allows("machine_learning_curated", GET, key), allowed)
+
+    def test_what_is_read_may_be_found_absent(self) -> None:
+        """Without s3:ListBucket on a key's prefix S3 answers 403 for what is not there."""
+        for stack, name, _ in self.each_function():
+            listed = {
+                prefix
+                for statement in stack.statements(name)
+                if statement["Action"] == "s3:ListBucket"
+                for prefix in statement["Condition"]["StringLike"]["s3:prefix"]
+            }
+            read = {prefix for prefix, actions in OBJECTS[name].items() if GET in actions}
+            self.assertEqual(listed, read | LISTED_ONLY.get(name, set()))
+            self.assertFalse(stack.allows(name, "s3:ListBucket", LAKE), "without a prefix")
+
+    def test_what_must_not_be_done_is_not(self) -> None:
+        denied = [
+            ("machine_learning_curated", GET, "landing/accelerometer/a.json"),
+            ("machine_learning_curated", GET, "trusted/customer/part-00.parquet"),
+            ("accelerometer_landing_to_trusted", GET, "trusted/customer/part-00.parquet"),
+            ("accelerometer_landing_to_trusted", GET, "state/customer/register/part-00.json"),
+            ("accelerometer_landing_to_trusted", PUT, "state/customer/consents/part-00.json"),
+            ("accelerometer_landing_to_trusted", PUT, "landing/accelerometer/a.json"),
+            ("step_trainer_landing_to_trusted", GET, "curated/customer/part-00.parquet"),
+            ("customer_trusted_to_curated", GET, "trusted/accelerometer/a.parquet"),
+            ("customer_trusted_to_curated", GET, "state/customer/register/part-00.json"),
+        ]
+        for _, stack in self.each():
+            for function, action, key in denied:
+                self.assertFalse(stack.allows(function, action, f"{LAKE}/{key}"), key)
+            for function in OBJECTS:
+                for key in ("landing/customer/a", "trusted/customer/a", "state/lake.json"):
+                    self.assertFalse(stack.allows(function, DELETE, f"{LAKE}/{key}"))
+                others = function != "customer_landing_to_trusted"
+                settings = (function, PUT, f"{LAKE}/state/lake.json")
+                self.assertEqual(stack.allows(*settings), not others, "overwrites the settings")
+                self.assertTrue(stack.allows(*settings, if_none_match="*"), "makes the lake")
+
+    def test_tables_of_their_own_only(self) -> None:
+        prefix = "arn:aws:glue:us-east-1:123456789012:"
+        for stack, name, _ in self.each_function():
+            database = stack.parameters["GlueDatabaseName"]
+            tables: dict[bool, set[str]] = {True: set(), False: set()}
+            for statement in stack.statements(name):
+                actions = many(statement["Action"])
+                if not actions[0].startswith("glue:"):
+                    continue
+                resources = [r.removeprefix(prefix) for r in statement["Resource"]]
+                self.assertEqual(resources[:2], ["catalog", f"database/{database}"])
+                of_partitions = {"Partition" in action for action in actions}
+                self.assertEqual(len(of_partitions), 1)
+                found = {r.removeprefix(f"table/{database}/") for r in resources[2:]}
+                tables[of_partitions.pop()] |= found
+            self.assertEqual(tables[False], TABLES[name])
+            self.assertEqual(tables[True], TABLES[name] & PARTITIONED)
+
+    def test_no_star_where_a_name_can_stand(self) -> None:
+        for _, stack in self.each():
+            for name, statement in all_statements(stack):
+                for action in many(statement["Action"]):
+                    if "*" in action:
+                        self.assertIn((statement["Effect"], action), WILD_ACTIONS, name)
+                        self.assertTrue(action != "kms:*" or name == "LakeKey")
+                for resource in many(statement.get("Resource", [])):
+                    if resource == "*":
+                        self.assertEqual(name, "LakeKey", "only a key's policy means itself by *")
+                    path = resource.partition("/")[2].removesuffix("/*")
+                    path = re.sub(r"^replay/\*/landing/", "", path)
+                    self.assertTrue(path == "*" or "*" not in path, resource)
+                    self.assertNotIn("*", resource.partition("/")[0].rstrip("*"), resource)
+                if statement.get("Principal") == "*":
+                    self.assertEqual(statement["Effect"], "Deny", name)
+
+    def test_the_key_is_used_where_there_is_one(self) -> None:
+        for _, stack in self.each():
+            with_kms = stack.parameters["Encryption"] == "SSE-KMS"
+            self.assertEqual("LakeKey" in stack.resources, with_kms)
+            for name in OBJECTS:
+                actions = {a for s in stack.statements(name) for a in many(s["Action"])}
+                self.assertEqual("kms:Decrypt" in actions, with_kms)
+            for resource, key in (
+                ("PseudonymKey", "KmsKeyId"),
+                ("MachineLearningCuratedLogs", "KmsKeyId"),
+                ("Alarms", "KmsMasterKeyId"),
+            ):
+                self.assertEqual(key in stack.resources[resource]["Properties"], with_kms)
+
+
+class Storage(Infrastructure):
+    def test_only_readings_expire_and_only_if_asked(self) -> None:
+        for days, expected in ((0, {}), (30, {"landing/accelerometer/", "landing/step_trainer/"})):
+            stack = Resolved(TEMPLATE, {"LandingRetentionDays": days})
+            lake = stack.resources["Lake"]["Properties"]
+            rules = lake["LifecycleConfiguration"]["Rules"]
+            expiring = {rule["Prefix"] for rule in rules if "ExpirationInDays" in rule}
+            self.assertEqual(expiring, set(expected))
+
+    def test_buckets_are_private_and_talk_tls(self) -> None:
+        for _, stack in self.each():
+            policies = {
+                policy["Bucket"]: policy["PolicyDocument"]["Statement"]
+                for policy in stack.of_type("AWS::S3::BucketPolicy").values()
+            }
+            for name, bucket in stack.of_type("AWS::S3::Bucket").items():
+                block = bucket["PublicAccessBlockConfiguration"]
+                self.assertTrue(all(block.values()) and len(block) == 4)
+                self.assertIn("BucketEncryption", bucket)
+                denials = [s for s in policies[stack.ref(name)] if s["Sid"] == "TlsOnly"]
+                self.assertEqual(denials[0]["Effect"], "Deny")
+
+    def test_the_pseudonym_key_is_hex(self) -> None:
+        generated = Resolved(TEMPLATE).resources["PseudonymKey"]["Properties"]
+        rule = generated["GenerateSecretString"]
+        letters = set("abcdefghijklmnopqrstuvwxyz0123456789") - set(rule["ExcludeCharacters"])
+        self.assertEqual(letters, set("abcdef0123456789"))
+        self.assertTrue(rule["ExcludeUppercase"] and rule["ExcludePunctuation"])
+        self.assertFalse(rule["IncludeSpace"] or rule["RequireEachIncludedType"])
+        self.assertEqual(rule["PasswordLength"], 64)
+
+
+class Operation(Infrastructure):
+    def test_alarms_watch_what_is_emitted_and_are_explained(self) -> None:
+        runbook = (ROOT / "infra/README.md").read_text()
+        for _, stack in self.each():
+            namespace = stack.parameters["MetricsNamespace"]
+            for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items():
+                metrics = [m["MetricStat"]["Metric"] for m in alarm.get("Metrics", [])[1:]]
+                for metric in metrics or [alarm]:
+                    if metric["Namespace"] == namespace:
+                        self.assertIn(metric["MetricName"], METRICS)
+                self.assertEqual(alarm["AlarmActions"], ["Alarms"])
+                section = re.search(r"See infra/README.md, (.+)\.$", alarm["AlarmDescription"])
+                self.assertIsNotNone(section, name)
+                self.assertIn(f"### {section[1]}\n", runbook)
+
+    def test_workflows_hold_no_keys_and_ask_for_little(self) -> None:
+        for path in sorted((ROOT / ".github/workflows").glob("*.yml")):
+            with self.subTest(workflow=path.name):
+                text = path.read_text()
+                self.assertNotRegex(text, r"(?i)aws_secret|access_key_id|secrets\.")
+                workflow = load(text)
+                self.assertIn("permissions", workflow)
+                for used in re.findall(r"uses: *(\S+)", text):
+                    self.assertRegex(used, r"^\./|@(v\d+(\.\d+)*|[0-9a-f]{40})$")
+
+
+def all_statements(stack: Resolved) -> Iterator[tuple[str, dict]]:
+    """Every statement of every policy of the stack, with its resource."""
+    for name, resource in stack.resources.items():
+        properties = resource.get("Properties", {})
+        documents = [properties.get("PolicyDocument"), properties.get("KeyPolicy")]
+        documents.append(properties.get("AssumeRolePolicyDocument"))
+        documents += [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+        for document in filter(None, documents):
+            for statement in document["Statement"]:
+                yield name, statement
+
+
+if __name__ == "__main__":
+    unittest.main()
