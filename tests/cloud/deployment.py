@@ -245,9 +245,7 @@ class Deployment:
     def waiting(self, function: str) -> int:
         """How many messages a queue holds, in flight too."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = self.sqs.get_queue_attributes(
-            QueueUrl=self.queue(function), AttributeNames=names
-        )
+        found = self.sqs.get_queue_attributes(QueueUrl=self.queue(function), AttributeNames=names)
         return sum(int(found["Attributes"][name]) for name in names)
 
     def complaints(self) -> str:
@@ -330,7 +328,7 @@ class Poller(threading.Thread):
             self.busy = True
             try:
                 self.deliver(messages)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self.failure = repr(error)
             self.busy = False
 

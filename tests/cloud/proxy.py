@@ -93,7 +93,7 @@ class Proxy:
             else:
                 self.secret_calls.add(handler.headers["X-Amz-Target"].split(".")[1])
 
-    def handler(proxy) -> type[BaseHTTPRequestHandler]:  # noqa: N805
+    def handler(proxy) -> type[BaseHTTPRequestHandler]:
         """The class that handles a request."""
 
         class Handler(BaseHTTPRequestHandler):
@@ -145,6 +145,6 @@ class Proxy:
                 if self.command != "HEAD":
                     self.wfile.write(content)
 
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_call  # noqa: N815
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_call
 
         return Handler

@@ -22,10 +22,10 @@ from standins import StandIns
 
 sys.path.insert(0, str(HOUSE / "tests" / "reference"))
 
-import tiny  # noqa: E402
-from compare import compare  # noqa: E402
-from derive import TABLES  # noqa: E402
-from load import STREAMS, stream_files  # noqa: E402
+import tiny
+from compare import compare
+from derive import TABLES
+from load import STREAMS, stream_files
 
 DATA = os.environ.get("STEDI_DATA")
 LANDING_TABLES = [f"{stream}_landing" for stream in STREAMS]
@@ -39,7 +39,7 @@ STANDINS: StandIns
 FOLDER: tempfile.TemporaryDirectory
 
 
-def setUpModule() -> None:  # noqa: N802
+def setUpModule() -> None:
     """Starts the stand-ins."""
     global STANDINS, FOLDER
     FOLDER = tempfile.TemporaryDirectory(prefix="stedi-standins-")
@@ -47,7 +47,7 @@ def setUpModule() -> None:  # noqa: N802
     STANDINS.start()
 
 
-def tearDownModule() -> None:  # noqa: N802
+def tearDownModule() -> None:
     """Ends them."""
     STANDINS.stop()
     FOLDER.cleanup()
@@ -116,7 +116,9 @@ class Deployed(unittest.TestCase):
             self.assertTrue(location.startswith(f"s3://{deployment.bucket}/"), location)
             columns = table["StorageDescriptor"]["Columns"]
             self.assertTrue(all(column["Comment"] for column in columns), name)
-            personal = {c["Name"] for c in columns if (c.get("Parameters") or {}).get("personal_data")}
+            personal = {
+                c["Name"] for c in columns if (c.get("Parameters") or {}).get("personal_data")
+            }
             self.assertEqual("email" in personal, "customer" in name, name)
         for name, (folder, _, time_column) in TABLES.items():
             found = deployment.glue.get_partitions(**database, TableName=name)["Partitions"]
@@ -132,9 +134,7 @@ class Deployed(unittest.TestCase):
             for partition in found:
                 location = partition["StorageDescriptor"]["Location"]
                 day = partition["Values"][0]
-                self.assertEqual(
-                    location, f"s3://{deployment.bucket}/{folder}/reading_date={day}/"
-                )
+                self.assertEqual(location, f"s3://{deployment.bucket}/{folder}/reading_date={day}/")
 
     def make(self, seed: int) -> Path:
         """A small data folder."""
@@ -251,7 +251,7 @@ class Withdrawal(Deployed):
                 "customerName": email,
                 "email": email,
                 "serialNumber": f"device of {email}",
-                "registrationDate": 1,
+                "registrationDate": tiny.NOON,
                 "lastUpdateDate": update_ms,
                 "shareWithResearchAsOfDate": since_ms,
             }
@@ -270,13 +270,15 @@ class Withdrawal(Deployed):
         }
         for key, content in readings.items():
             deployment.upload(key, content)
-        consents = lines([customer(p, 10, 5) for p in people])
+        consents = lines([customer(p, tiny.NOON, tiny.NOON) for p in people])
         deployment.upload("landing/customer/1.json", consents)
         deployment.poll()
         deployment.come_to_rest()
         self.assertEqual(self.users(deployment), {"ann@example.com", "bo@example.com"})
 
-        deployment.upload("landing/customer/2.json", lines([customer(people[0], 20, None)]))
+        deployment.upload(
+            "landing/customer/2.json", lines([customer(people[0], tiny.NOON + 1, None)])
+        )
         deployment.come_to_rest()
         self.assertEqual(self.users(deployment), {"bo@example.com"})
         self.assertEqual(self.partitions(deployment), 1)
@@ -296,6 +298,63 @@ class Withdrawal(Deployed):
         deployment.come_to_rest()
         self.assertEqual(self.users(deployment), set())
         self.assertEqual(self.partitions(deployment), 0, "a day without rows is no partition")
+
+    def test_what_is_repaired_replayed_and_redefined(self) -> None:
+        data = self.make(6)
+        deployment = self.deploy()
+        deployment.poll()
+        self.upload(deployment, data)
+        # Broken in every stream; then repaired, which clears the quarantine.
+        for stream in STREAMS:
+            deployment.upload(f"landing/{stream}/broken.json", b'{"user": ')
+        deployment.come_to_rest()
+        self.assertEqual(self.quarantined(deployment, "broken"), sorted(STREAMS))
+        for stream in STREAMS:
+            deployment.upload(f"landing/{stream}/broken.json", b"")
+        deployment.come_to_rest()
+        self.assertEqual(self.quarantined(deployment, "broken"), [])
+        # Somebody redefines the tables; functions that start anew put that right.
+        database = {"DatabaseName": deployment.database}
+        for table in deployment.glue.get_tables(**database)["TableList"]:
+            kept = ("Name", "StorageDescriptor", "PartitionKeys", "TableType", "Parameters")
+            changed = {name: table[name] for name in kept} | {"Description": "mine now"}
+            deployment.glue.update_table(**database, TableInput=changed)
+        deployment.stop_polling()
+        for emulated in deployment.functions.values():
+            emulated.kill()
+            emulated.start()
+        deployment.poll()
+        # Replay: markers for the readings, the object itself again for customers.
+        markers = []
+        for stream in STREAMS:
+            for name, path in stream_files(data, stream).items():
+                landing = f"landing/{stream}/{name}"
+                if stream == "customer":
+                    deployment.upload(landing, path.read_bytes())
+                else:
+                    markers.append(f"replay/by-hand/{landing}")
+                    deployment.upload(markers[-1], b"")
+        for zone in ("trusted/customer", "trusted/step_trainer"):
+            self.touch(deployment, zone)
+        self.check(deployment, [data])
+        for table in deployment.glue.get_tables(**database)["TableList"]:
+            self.assertNotEqual(table["Description"], "mine now", table["Name"])
+        for marker in markers:
+            found = deployment.s3.list_objects_v2(Bucket=deployment.bucket, Prefix=marker)
+            self.assertEqual(found["KeyCount"], 0, f"{marker} is deleted after the work")
+
+    def quarantined(self, deployment: Deployment, name: str) -> list[str]:
+        """The streams that have an object of that name in quarantine."""
+        pages = deployment.s3.list_objects_v2(Bucket=deployment.bucket, Prefix="quarantine/")
+        keys = [entry["Key"] for entry in pages.get("Contents", [])]
+        return sorted(key.split("/")[1] for key in keys if name in key)
+
+    def touch(self, deployment: Deployment, zone: str) -> None:
+        """Writes the objects of a zone again as they are, for the events of it."""
+        bucket = deployment.bucket
+        for entry in deployment.s3.list_objects_v2(Bucket=bucket, Prefix=zone)["Contents"]:
+            content = deployment.s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+            deployment.upload(entry["Key"], content)
 
     def test_other_policies_are_refused_until_they_are_adopted(self) -> None:
         data = self.make(5)
@@ -401,7 +460,11 @@ class Permissions(unittest.TestCase):
         denied = [
             ("machine_learning_curated", "s3:GetObject", "landing/accelerometer/a.json"),
             ("machine_learning_curated", "s3:GetObject", "landing/customer/a.json"),
-            ("accelerometer_landing_to_trusted", "s3:GetObject", "trusted/customer/part-00.parquet"),
+            (
+                "accelerometer_landing_to_trusted",
+                "s3:GetObject",
+                "trusted/customer/part-00.parquet",
+            ),
             ("accelerometer_landing_to_trusted", "s3:GetObject", "landing/customer/a.json"),
             (
                 "accelerometer_landing_to_trusted",
