@@ -24,9 +24,9 @@ use lake::error::Error;
 use lake::function::{Function, Plan};
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Put};
-use lake::landing;
+use lake::landing::{Landed, Piece, Records};
 use lake::layout;
-use lake::quarantine;
+use lake::quarantine::{self, Lines};
 use lake::report::Report;
 use lake::tables::{CUSTOMER_LANDING, CUSTOMER_TRUSTED, Stream};
 
@@ -67,7 +67,7 @@ impl Function for CustomerLandingToTrusted {
             return Ok(Plan::nothing());
         }
         let mut moved = "";
-        let mut people = BTreeMap::new();
+        let mut people = People::default();
         for attempt in 0..lake.bounds.attempts_max {
             match attempt_plan(lake, key, &mut people).await? {
                 Ok(mut plan) => {
@@ -112,15 +112,11 @@ impl Function for CustomerLandingToTrusted {
 async fn attempt_plan(
     lake: &Lake,
     key: &ObjectKey,
-    people: &mut BTreeMap<KeyHash, Customer>,
+    people: &mut People,
 ) -> Result<Result<Plan<Part, Customer, Folded>, &'static str>, Error> {
-    let landed = landing::read(lake, Stream::Customer, key).await?;
-    for record in landed.batches.iter().flat_map(Customer::from_batch) {
-        transform::keep_newest(people, lake.key.person(record.email()), record);
-    }
-    let mut parts = split(lake, people);
+    let landed = read(lake, key, people).await?;
     let source = Source::of(key);
-    let named: BTreeSet<Part> = parts.keys().copied().collect();
+    let named = people.parts(lake);
     let Some(manifest) = register::publish(lake, key, source, &landed, &named).await? else {
         return Ok(Err("the manifest"));
     };
@@ -132,6 +128,7 @@ async fn attempt_plan(
     if lake.store.head(key).await?.map(|meta| meta.etag) != landed.version {
         return Ok(Err("the landing object"));
     }
+    let mut parts = std::mem::take(people).split(lake);
     let units = manifest.parts().map(|part| (part, parts.remove(&part).unwrap_or_default()));
     let units = units.collect();
     let report = Report {
@@ -144,11 +141,71 @@ async fn attempt_plan(
     Ok(Ok(Plan { units, settle, report }))
 }
 
-/// The newest record of each person, by part of the register.
-fn split(lake: &Lake, people: &BTreeMap<KeyHash, Customer>) -> BTreeMap<Part, Vec<Customer>> {
-    let mut parts: BTreeMap<Part, Vec<Customer>> = BTreeMap::new();
-    for (person, record) in people {
-        parts.entry(person.part(lake.settings.parts)).or_default().push(record.clone());
+/// Reads a landing object. The records of one that has more people than may be held are folded as
+/// they pass.
+async fn read(lake: &Lake, key: &ObjectKey, people: &mut People) -> Result<Landed, Error> {
+    let Some(mut records) = Records::open(lake, Stream::Customer, key).await? else {
+        return Ok(Landed::default());
+    };
+    let mut lines = Lines::new(lake);
+    let held_bytes_max = records.held_bytes_max(lake);
+    while let Some(piece) = records.next().await? {
+        match piece {
+            Piece::Fragment(fragment) => lines.add(key, &fragment)?,
+            Piece::Batch(batch) => {
+                for record in Customer::from_batch(&batch) {
+                    people.keep(lake.key.person(record.email()), record);
+                }
+                if people.bytes > held_bytes_max {
+                    fold_early(lake, key, people).await?;
+                }
+            }
+        }
     }
-    parts
+    // What is left waits, with that of other landing objects, until the parts are worked on.
+    if people.bytes > lake.bounds.small_bytes_max {
+        fold_early(lake, key, people).await?;
+    }
+    Ok(records.landed(lines))
+}
+
+/// Folds the people into the register before the whole landing object was read. Its manifest names
+/// their parts before: whoever looks at it again brings those to rest.
+async fn fold_early(lake: &Lake, key: &ObjectKey, people: &mut People) -> Result<(), Error> {
+    register::name_parts(lake, key, &people.parts(lake)).await?;
+    for (part, records) in std::mem::take(people).split(lake) {
+        register::fold_into(lake, part, records).await?;
+    }
+    Ok(())
+}
+
+/// The newest record of each person.
+#[derive(Default)]
+struct People {
+    newest: BTreeMap<KeyHash, Customer>,
+    /// Memory they take, about.
+    bytes: u64,
+}
+
+impl People {
+    fn keep(&mut self, person: KeyHash, record: Customer) {
+        let before = self.newest.get(&person).map_or(0, Customer::memory_bytes);
+        transform::keep_newest(&mut self.newest, person, record);
+        let after = self.newest.get(&person).map_or(0, Customer::memory_bytes);
+        self.bytes = (self.bytes + after).saturating_sub(before);
+    }
+
+    /// The parts of the register they fall into.
+    fn parts(&self, lake: &Lake) -> BTreeSet<Part> {
+        self.newest.keys().map(|person| person.part(lake.settings.parts)).collect()
+    }
+
+    /// By part of the register.
+    fn split(self, lake: &Lake) -> BTreeMap<Part, Vec<Customer>> {
+        let mut parts: BTreeMap<Part, Vec<Customer>> = BTreeMap::new();
+        for (person, record) in self.newest {
+            parts.entry(person.part(lake.settings.parts)).or_default().push(record);
+        }
+        parts
+    }
 }

@@ -92,6 +92,40 @@ pub(crate) async fn publish(
     }
 }
 
+/// Names parts in the manifest of a landing object that is being read, before its records are folded
+/// into them.
+pub(crate) async fn name_parts(
+    lake: &Lake,
+    landing: &ObjectKey,
+    named: &BTreeSet<Part>,
+) -> Result<(), Error> {
+    let key = layout::manifest(Stream::Customer, Source::of(landing));
+    for _ in 0..lake.bounds.attempts_max {
+        let before = lake.load::<CustomerManifest>(&key).await?;
+        let known = before.as_ref().map(|before| before.value.as_ref());
+        let mut manifest = known.cloned().unwrap_or_else(|| CustomerManifest {
+            landing: landing.clone(),
+            content: Content::default(),
+            folded: None,
+            parts: BTreeSet::new(),
+            had_fragments: false,
+        });
+        manifest.parts.extend(named.iter().map(ToString::to_string));
+        if known == Some(&manifest) {
+            return Ok(());
+        }
+        let etag = before.as_ref().map(|before| &before.etag);
+        if let Put::Done(_) = lake.save(&key, &manifest, etag).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Contended {
+        what: format!("name the parts of {landing}"),
+        moved: "its manifest".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}
+
 /// Records that a version of a landing object is folded. Who finds another version in the manifest
 /// leaves it: whoever published that one folds it.
 pub(crate) async fn record_folded(

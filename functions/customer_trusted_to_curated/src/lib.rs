@@ -21,11 +21,13 @@ use lake::error::Error;
 use lake::function::{Function, Plan};
 use lake::key::{ETag, KeyHash, ObjectKey, Part};
 use lake::lake::{Lake, Put, Versioned};
+use lake::landing::row_bytes;
 use lake::layout::{self, Slice};
 use lake::manifest;
 use lake::object::{self, Rows};
 use lake::registers::{CuratedRegister, TrustedPart, TrustedRow};
 use lake::report::Report;
+use lake::store::{ByteRange, Object};
 use lake::tables::{CUSTOMER_CURATED, Stream};
 
 pub use self::transform::{Follow, follow};
@@ -162,7 +164,12 @@ pub(crate) async fn trusted_part(
     part: Part,
 ) -> Result<Option<Versioned<Rows>>, Error> {
     let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
-    lake.read(&key, |bytes| object::decode(&key, bytes)).await
+    let decode = |object: Object| {
+        let rows = object::decode(&key, object.bytes)?;
+        let bytes = row_bytes(&rows.batch) as usize;
+        Ok((rows, bytes))
+    };
+    lake.read(&key, ByteRange::All, decode).await
 }
 
 fn trusted_row(lake: &Lake, record: &Customer) -> Option<(KeyHash, TrustedRow)> {

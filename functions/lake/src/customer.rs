@@ -57,6 +57,13 @@ impl Customer {
         self.times[2]
     }
 
+    /// Memory a record takes, bytes, with its place in a map.
+    pub fn memory_bytes(&self) -> u64 {
+        const ALLOCATION_BYTES: usize = 16;
+        let texts = self.texts.iter().flatten().map(|text| text.len() + ALLOCATION_BYTES);
+        (size_of::<Self>() + ALLOCATION_BYTES + texts.sum::<usize>()) as u64
+    }
+
     /// The records of a batch in the schema of the customer tables.
     pub fn from_batch(batch: &RecordBatch) -> Vec<Self> {
         let texts: Vec<_> =

@@ -1,11 +1,16 @@
-//! The last step of every derivation: write the target unless it is right already.
+//! The last step of every derivation: write the target unless it is right already; whole where its
+//! rows are at hand, row group by row group ([`Draft`]) where they are too many to be held.
 
 use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use arrow_select::concat::concat_batches;
 
 use crate::error::Error;
 use crate::key::ObjectKey;
-use crate::lake::{Lake, Put};
-use crate::object::{self, Footer, Ledger, Noted, Occupancy, Version};
+use crate::lake::{Lake, Pieces, Put};
+use crate::landing::row_bytes;
+use crate::object::{self, Encoder, Footer, Ledger, Noted, Occupancy, Version};
+use crate::readings::sorted_by;
 use crate::report::Report;
 use crate::store::Precondition;
 use crate::tables::Table;
@@ -55,26 +60,189 @@ impl Target {
         rows: impl FnOnce() -> Result<(RecordBatch, Ledger), Error>,
         report: &mut Report,
     ) -> Result<Option<Settled>, Error> {
-        if let Some(noted) = &self.noted
-            && noted.footer.version == version
-        {
-            report.objects_unchanged += 1;
-            let (ledger, occupancy) = (noted.footer.ledger, noted.occupancy());
-            return Ok(Some(Settled { ledger, occupancy }));
+        if let Some(settled) = self.settled(&version, report) {
+            return Ok(Some(settled));
         }
         let (batch, ledger) = rows()?;
-        let had_rows =
-            batch.num_rows() > 0 || self.noted.as_ref().is_some_and(|noted| noted.footer.had_rows);
-        let occupancy = Occupancy::new(batch.num_rows(), had_rows);
-        let footer = Footer { version, ledger, had_rows };
+        let (footer, settled) = self.outcome(version, ledger, batch.num_rows());
         let bytes = object::encode(&table.schema(), &[batch], &footer, lake.bounds.row_group_rows)?;
-        let etag = self.noted.as_ref().map(|noted| &noted.etag);
-        match lake.put(&self.key, bytes, Precondition::unchanged(etag)).await? {
-            Put::Done(_) => {
-                report.objects_written += 1;
-                Ok(Some(Settled { ledger, occupancy }))
-            }
-            Put::Moved => Ok(None),
+        let put = lake.put(&self.key, bytes, self.unchanged()).await?;
+        Ok(done(&put, settled, report))
+    }
+
+    /// What there is to say of the target if it has the rows of this version already.
+    pub fn settled(&self, version: &Version, report: &mut Report) -> Option<Settled> {
+        let noted = self.noted.as_ref().filter(|noted| noted.footer.version == *version)?;
+        report.objects_unchanged += 1;
+        Some(Settled { ledger: noted.footer.ledger, occupancy: noted.occupancy() })
+    }
+
+    fn unchanged(&self) -> Precondition {
+        Precondition::unchanged(self.noted.as_ref().map(|noted| &noted.etag))
+    }
+
+    fn outcome(&self, version: Version, ledger: Ledger, rows: usize) -> (Footer, Settled) {
+        let had_rows = rows > 0 || self.noted.as_ref().is_some_and(|noted| noted.footer.had_rows);
+        let occupancy = Occupancy::new(rows, had_rows);
+        (Footer { version, ledger, had_rows }, Settled { ledger, occupancy })
+    }
+}
+
+fn done(put: &Put, settled: Settled, report: &mut Report) -> Option<Settled> {
+    match put {
+        Put::Done(_) => {
+            report.objects_written += 1;
+            Some(settled)
         }
+        Put::Moved => None,
+    }
+}
+
+/// A target that is written row group by row group.
+///
+/// What is encoded is kept until it is a piece for an upload: so a target of few rows is put whole,
+/// and one of many takes a piece, and what the store's upload takes.
+pub struct Draft<'a> {
+    target: &'a Target,
+    table: &'static Table,
+    version: Version,
+    encoder: Encoder,
+    encoded: Vec<u8>,
+    upload: Option<Pieces>,
+    rows: usize,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins to write the rows of this version.
+    pub fn new(target: &'a Target, table: &'static Table, version: Version) -> Result<Self, Error> {
+        let encoder = Encoder::new(&table.schema(), &version.rule)?;
+        let (encoded, upload, rows) = (Vec::new(), None, 0);
+        Ok(Self { target, table, version, encoder, encoded, upload, rows })
+    }
+
+    /// Whether it has no rows yet.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Adds rows as one row group, in an order that depends on the rows alone.
+    pub async fn row_group(
+        &mut self,
+        lake: &Lake,
+        batches: Vec<RecordBatch>,
+        time_column: &str,
+    ) -> Result<(), Error> {
+        let rows = sorted(self.table, batches, time_column)?;
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += rows.num_rows();
+        let encoded = self.encoder.row_group(&rows)?;
+        drop(rows);
+        self.encoded.extend_from_slice(&encoded);
+        if self.encoded.len() >= lake.bounds.piece_bytes {
+            let upload = match &mut self.upload {
+                Some(upload) => upload,
+                none => none.insert(lake.upload(&self.target.key).await?),
+            };
+            upload.write(&std::mem::take(&mut self.encoded)).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows as row groups, of half of what may be held each.
+    pub async fn row_groups(
+        &mut self,
+        lake: &Lake,
+        rows: Waiting,
+        time_column: &str,
+    ) -> Result<(), Error> {
+        let mut group = Waiting::default();
+        for batch in rows.batches {
+            group.push(batch);
+            if group.is_full(lake) {
+                let full = std::mem::take(&mut group).batches;
+                self.row_group(lake, full, time_column).await?;
+            }
+        }
+        self.row_group(lake, group.batches, time_column).await
+    }
+
+    /// Makes the target what was written; `None` if it moved since it was noted.
+    pub async fn complete(
+        mut self,
+        lake: &Lake,
+        ledger: Ledger,
+        report: &mut Report,
+    ) -> Result<Option<Settled>, Error> {
+        let (footer, settled) = self.target.outcome(self.version, ledger, self.rows);
+        if self.rows == 0 {
+            self.encoded = object::encode(&self.table.schema(), &[], &footer, 1)?.into();
+        } else {
+            self.encoded.append(&mut self.encoder.finish(&footer)?);
+        }
+        let when = self.target.unchanged();
+        let put = match self.upload {
+            None => lake.put(&self.target.key, self.encoded.into(), when).await?,
+            Some(mut upload) => {
+                upload.write(&self.encoded).await?;
+                upload.complete(when).await?
+            }
+        };
+        Ok(done(&put, settled, report))
+    }
+
+    /// Gives it up.
+    pub async fn abort(self) -> Result<(), Error> {
+        match self.upload {
+            Some(upload) => upload.abort().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Rows of a table in one batch, sorted.
+pub fn sorted(
+    table: &Table,
+    batches: Vec<RecordBatch>,
+    time_column: &str,
+) -> Result<RecordBatch, Error> {
+    let sorted = || -> Result<RecordBatch, ArrowError> {
+        let joined = concat_batches(&table.schema(), &batches)?;
+        drop(batches);
+        sorted_by(&joined, time_column)
+    };
+    sorted().map_err(|error| Error::Encode { what: table.name.to_owned(), source: error.into() })
+}
+
+/// Rows that wait to become a row group.
+#[derive(Default)]
+pub struct Waiting {
+    /// As they came.
+    pub batches: Vec<RecordBatch>,
+    /// Their number.
+    pub rows: usize,
+    /// The memory they take, bytes.
+    pub bytes: u64,
+}
+
+impl Waiting {
+    /// Adds rows.
+    pub fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.bytes += row_bytes(&batch);
+        self.batches.push(batch);
+    }
+
+    /// Adds other rows that wait.
+    pub fn append(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.batches.extend(other.batches);
+    }
+
+    /// Whether they are enough for a row group.
+    pub fn is_full(&self, lake: &Lake) -> bool {
+        self.rows >= lake.bounds.row_group_rows || self.bytes >= lake.bounds.held_bytes_max / 2
     }
 }

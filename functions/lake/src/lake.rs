@@ -2,11 +2,12 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::catalog::{Catalog, register_table};
 use crate::error::{Error, SettingsError};
@@ -14,7 +15,7 @@ use crate::key::{ETag, LakeKey, ObjectKey, Parts};
 use crate::layout::{LAYOUT_VERSION, SETTINGS};
 use crate::policy::Policies;
 use crate::reader;
-use crate::store::{ByteRange, Precondition, Store, StoreError};
+use crate::store::{ByteRange, Object, Precondition, Store, StoreError, Upload};
 use crate::tables::Table;
 
 /// What a lake records of itself when it is made.
@@ -59,6 +60,23 @@ impl Settings {
 }
 
 /// Bounds of the work. Every loop has one.
+///
+/// # Memory
+///
+/// However large the objects of one invocation, they take no more than about
+///
+/// - `concurrency` times a few `small_bytes_max` for the small ones, and
+/// - four times `held_bytes_max` for the large ones, of all invocations of the process together:
+///   what is held, the same joined, the same sorted, and the same encoded. What takes more is read
+///   again and written row group by row group, sorted within each; then there are `open_bytes_max`
+///   for the uploads that are open;
+///
+/// beside `cache_bytes_max`, the reader (a batch, the longest record and a few hundred KiB), and
+/// what grows with the people, not with their readings: the register parts, and 150 bytes or so for
+/// each distinct key of a landing object.
+///
+/// What is held and where a row group ends depend on the rows alone, never on how they arrived: so
+/// that derived objects stay pure functions, down to the byte.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
@@ -71,10 +89,21 @@ pub struct Bounds {
     pub inline_max: usize,
     /// How many pieces of work of one invocation go on at once.
     pub concurrency: usize,
-    /// Memory the lake's documents may keep between invocations, bytes as stored.
+    /// Memory the lake's documents may keep between invocations, bytes.
     pub cache_bytes_max: usize,
     /// Rows of a Parquet row group.
     pub row_group_rows: usize,
+    /// Size of an object, and memory of what is held of it, up to which it is small: as many as
+    /// `concurrency` are worked on at once. Bytes.
+    pub small_bytes_max: u64,
+    /// Memory that the rows of one object may take while it is derived, and those of all larger
+    /// ones together, bytes; beyond, they are dealt with as they pass.
+    pub held_bytes_max: u64,
+    /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
+    /// left to another pass.
+    pub open_bytes_max: u64,
+    /// Bytes that an upload is given at once.
+    pub piece_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -84,8 +113,12 @@ impl Default for Bounds {
             wide_keys_min: 256,
             inline_max: 32,
             concurrency: 8,
-            cache_bytes_max: 64 << 20,
+            cache_bytes_max: 48 << 20,
             row_group_rows: 128 << 10,
+            small_bytes_max: 1 << 20,
+            held_bytes_max: 12 << 20,
+            open_bytes_max: 64 << 20,
+            piece_bytes: 1 << 20,
         }
     }
 }
@@ -108,6 +141,57 @@ pub enum Put {
     Moved,
 }
 
+/// Room for a large object in memory, until it is dropped.
+pub struct Room {
+    bytes: u64,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Unit in which room is given.
+const ROOM_BYTES: u64 = 1 << 10;
+
+impl Room {
+    /// How much it is.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// An object of the lake's own that is being written, in pieces of a size that suits the store.
+pub struct Pieces {
+    upload: Box<dyn Upload>,
+    waiting: Vec<u8>,
+    piece_bytes: usize,
+}
+
+impl Pieces {
+    /// Adds the next bytes.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= self.piece_bytes {
+            self.upload.write(std::mem::take(&mut self.waiting).into()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the object what was written, under a precondition.
+    pub async fn complete(mut self, when: Precondition) -> Result<Put, Error> {
+        if !self.waiting.is_empty() {
+            self.upload.write(self.waiting.into()).await?;
+        }
+        match self.upload.complete(when).await {
+            Ok(etag) => Ok(Put::Done(etag)),
+            Err(StoreError::Precondition { .. }) => Ok(Put::Moved),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives it up.
+    pub async fn abort(self) -> Result<(), Error> {
+        Ok(self.upload.abort().await?)
+    }
+}
+
 /// A lake.
 pub struct Lake {
     /// Where its objects are.
@@ -124,6 +208,7 @@ pub struct Lake {
     pub limits: reader::Limits,
     cache: Mutex<Cache>,
     registered: Mutex<BTreeSet<&'static str>>,
+    large: OnceLock<Arc<Semaphore>>,
 }
 
 #[derive(Default)]
@@ -167,6 +252,7 @@ impl Lake {
             limits: reader::Limits::default(),
             cache: Mutex::default(),
             registered: Mutex::default(),
+            large: OnceLock::new(),
         })
     }
 
@@ -201,11 +287,32 @@ impl Lake {
         object.map(|object| parse(&key, &object.bytes)).transpose()
     }
 
-    /// Reads an object of the lake's own through `decode`; unchanged ones come from memory.
+    /// Waits until there is room in memory for so many bytes of a large object, or for as many as
+    /// there ever are.
+    ///
+    /// Who has room never asks for more before it is given back: so nobody waits for ever.
+    pub async fn room(&self, bytes: u64) -> Room {
+        let bytes = bytes.min(self.bounds.held_bytes_max);
+        let units = |bytes: u64| u32::try_from(bytes / ROOM_BYTES).unwrap_or(u32::MAX).max(1);
+        let all = || Arc::new(Semaphore::new(units(self.bounds.held_bytes_max) as usize));
+        let room = Arc::clone(self.large.get_or_init(all));
+        // It is never closed, so that there is a permit in the end.
+        Room { bytes, _permit: room.acquire_many_owned(units(bytes)).await.ok() }
+    }
+
+    /// Begins to write an object piece by piece.
+    pub async fn upload(&self, key: &ObjectKey) -> Result<Pieces, Error> {
+        let upload = self.store.upload(key).await?;
+        Ok(Pieces { upload, waiting: Vec::new(), piece_bytes: self.bounds.piece_bytes })
+    }
+
+    /// Reads an object of the lake's own through `decode`, which also says how much memory it
+    /// takes, bytes; unchanged ones come from memory. `range` is what `decode` wants to see of it.
     pub async fn read<T: Send + Sync + 'static>(
         &self,
         key: &ObjectKey,
-        decode: impl FnOnce(Bytes) -> Result<T, Error>,
+        range: ByteRange,
+        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
     ) -> Result<Option<Versioned<T>>, Error> {
         let known = self.cached::<T>(key);
         if let Some(known) = known {
@@ -216,9 +323,10 @@ impl Lake {
                 Some(_) => {}
             }
         }
-        let Some(object) = self.store.get(key, ByteRange::All).await? else { return Ok(None) };
-        let (etag, bytes) = (object.meta.etag, object.bytes.len());
-        let value = Arc::new(decode(object.bytes)?);
+        let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
+        let etag = object.meta.etag.clone();
+        let (value, bytes) = decode(object)?;
+        let value = Arc::new(value);
         self.keep(key, Cached { etag: etag.clone(), bytes, value: value.clone() });
         Ok(Some(Versioned { etag, value }))
     }
@@ -228,7 +336,9 @@ impl Lake {
         &self,
         key: &ObjectKey,
     ) -> Result<Option<Versioned<T>>, Error> {
-        self.read(key, |bytes| parse(key, &bytes)).await
+        // Parsed, a document takes about twice the memory of its text.
+        let decode = |object: Object| Ok((parse(key, &object.bytes)?, 2 * object.bytes.len()));
+        self.read(key, ByteRange::All, decode).await
     }
 
     /// Writes a JSON document of the lake's own, if it is still as it was noted.

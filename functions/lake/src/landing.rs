@@ -1,54 +1,190 @@
-//! Landing objects: read through the reader, whatever form they were delivered in.
+//! Landing objects: read through the reader, whatever form they were delivered in, a piece at a time.
+//!
+//! Nothing here keeps more of an object than the piece in hand: what is kept of it is the caller's
+//! affair, and bounded by [`Bounds::held_bytes_max`](crate::lake::Bounds). An object that takes more
+//! is opened [again](Records::again), for the same bytes, and dealt with as it passes.
 
-use arrow_array::RecordBatch;
+use std::collections::VecDeque;
+
+use arrow_array::{Array, RecordBatch};
 use bytes::Bytes;
 use futures::StreamExt;
+use tracing::info;
 
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
-use crate::lake::Lake;
-use crate::quarantine;
+use crate::lake::{Lake, Room};
+use crate::quarantine::{Lines, Quarantined};
 use crate::reader::{Compression, Fragment, Reader, Sink, Summary};
+use crate::store::ObjectStream;
 use crate::tables::Stream;
+
+/// Bytes given to the reader at once. Compressed, they may stand for very many records, which all
+/// wait to be taken before the reader is given more.
+const SIP_BYTES: usize = 16 << 10;
+
+/// Memory that the records of a landing object may take, by its size: more where it is compressed,
+/// which shows when it is read.
+const HELD_OF_SIZE: u64 = 2;
 
 /// What a landing object held when it was read.
 #[derive(Default)]
 pub struct Landed {
     /// Its version; `None` if there is no such object.
     pub version: Option<ETag>,
-    /// Its records, in the stream's schema and the order of the object.
-    pub batches: Vec<RecordBatch>,
-    /// What did not become a record.
-    pub fragments: Vec<Fragment>,
-    /// What its quarantine says; empty without fragments.
-    pub quarantine: Bytes,
+    /// What its quarantine says.
+    pub quarantine: Quarantined,
     /// Counts of the whole object.
     pub summary: Summary,
+    /// Room for what is held of it.
+    pub room: Option<Room>,
 }
 
-impl Sink for Landed {
+/// Something of a landing object.
+pub enum Piece {
+    /// Records, in the stream's schema and the order of the object.
+    Batch(RecordBatch),
+    /// What did not become a record.
+    Fragment(Fragment),
+}
+
+/// The records of a landing object, as they pass.
+pub struct Records {
+    object: ObjectStream,
+    reader: Option<Reader>,
+    chunk: Bytes,
+    found: Found,
+    summary: Summary,
+    is_named_gz: bool,
+    room: Option<Room>,
+}
+
+#[derive(Default)]
+struct Found(VecDeque<Piece>);
+
+impl Sink for Found {
     fn batch(&mut self, batch: RecordBatch) {
-        self.batches.push(batch);
+        self.0.push_back(Piece::Batch(batch));
     }
 
     fn fragment(&mut self, fragment: Fragment) {
-        self.fragments.push(fragment);
+        self.0.push_back(Piece::Fragment(fragment));
     }
 }
 
-/// Reads a landing object of `stream` as it is now.
-pub async fn read(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Landed, Error> {
-    let mut landed = Landed::default();
-    let Some(mut object) = lake.store.stream(key).await? else { return Ok(landed) };
-    let mut reader = Reader::new(stream, &lake.limits);
-    while let Some(chunk) = object.chunks.next().await {
-        reader.push(&chunk?, &mut landed);
+impl Records {
+    /// Opens a landing object as it is now; `None` if there is none. A large one waits until there
+    /// is [room](Lake::room) for it.
+    pub async fn open(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Option<Self>, Error> {
+        let Some(object) = lake.store.stream(key).await? else { return Ok(None) };
+        if object.meta.size_bytes <= lake.bounds.small_bytes_max {
+            return Ok(Some(Self::over(lake, stream, key, object)));
+        }
+        let bytes = HELD_OF_SIZE * object.meta.size_bytes;
+        // Not while the store's answer waits to be read.
+        drop(object);
+        Self::with_room(lake, stream, key, bytes).await
     }
-    landed.summary = reader.finish(&mut landed);
-    let is_named_gz = key.as_str().ends_with(".gz");
-    landed.summary.newline_delimited &=
-        (landed.summary.compression == Compression::Gzip) == is_named_gz;
-    landed.quarantine = quarantine::encode(key, &landed.fragments)?;
-    landed.version = Some(object.meta.etag);
-    Ok(landed)
+
+    /// Opens a landing object as it is now, once there is all the room there may be for it.
+    pub async fn open_large(
+        lake: &Lake,
+        stream: Stream,
+        key: &ObjectKey,
+    ) -> Result<Option<Self>, Error> {
+        Self::with_room(lake, stream, key, u64::MAX).await
+    }
+
+    async fn with_room(
+        lake: &Lake,
+        stream: Stream,
+        key: &ObjectKey,
+        bytes: u64,
+    ) -> Result<Option<Self>, Error> {
+        let room = lake.room(bytes).await;
+        let records = Self::again(lake, stream, key).await?;
+        Ok(records.map(|records| Self { room: Some(room), ..records }))
+    }
+
+    /// Opens a landing object as it is now, for somebody who has room.
+    pub async fn again(
+        lake: &Lake,
+        stream: Stream,
+        key: &ObjectKey,
+    ) -> Result<Option<Self>, Error> {
+        let object = lake.store.stream(key).await?;
+        Ok(object.map(|object| Self::over(lake, stream, key, object)))
+    }
+
+    fn over(lake: &Lake, stream: Stream, key: &ObjectKey, object: ObjectStream) -> Self {
+        Self {
+            object,
+            reader: Some(Reader::new(stream, &lake.limits)),
+            chunk: Bytes::new(),
+            found: Found::default(),
+            summary: Summary::default(),
+            is_named_gz: key.as_str().ends_with(".gz"),
+            room: None,
+        }
+    }
+
+    /// The version that is being read.
+    pub fn version(&self) -> &ETag {
+        &self.object.meta.etag
+    }
+
+    /// How much of it may be held.
+    pub fn held_bytes_max(&self, lake: &Lake) -> u64 {
+        match &self.room {
+            Some(room) => room.bytes(),
+            None => lake.bounds.held_bytes_max.min(lake.bounds.small_bytes_max),
+        }
+    }
+
+    /// What comes next; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Piece>, Error> {
+        loop {
+            if let Some(piece) = self.found.0.pop_front() {
+                return Ok(Some(piece));
+            }
+            let Some(reader) = &mut self.reader else { return Ok(None) };
+            if !self.chunk.is_empty() {
+                let sip = self.chunk.split_to(self.chunk.len().min(SIP_BYTES));
+                reader.push(&sip, &mut self.found);
+            } else if let Some(chunk) = self.object.chunks.next().await {
+                self.chunk = chunk?;
+            } else if let Some(reader) = self.reader.take() {
+                self.summary = reader.finish(&mut self.found);
+                self.summary.newline_delimited &=
+                    (self.summary.compression == Compression::Gzip) == self.is_named_gz;
+            }
+        }
+    }
+
+    /// What was seen, once it was all read.
+    pub fn landed(self, lines: Lines) -> Landed {
+        let Self { object, summary, room, .. } = self;
+        let unmet: Vec<_> =
+            summary.expectations.iter().filter(|(_, records)| **records > 0).collect();
+        info!(
+            landing = %object.meta.key,
+            object_bytes = object.meta.size_bytes,
+            source_bytes = summary.source_bytes,
+            records = summary.rows + summary.fragments,
+            quarantined = summary.fragments,
+            reasons = ?summary.reasons,
+            unmet_expectations = ?unmet,
+            unknown_columns = ?summary.unknown_columns,
+            "read a landing object"
+        );
+        Landed { version: Some(object.meta.etag), quarantine: lines.finish(), summary, room }
+    }
+}
+
+/// Memory the values of a batch take, bytes: those of its rows, whatever was allocated for them, so
+/// that it depends on the rows alone.
+pub fn row_bytes(batch: &RecordBatch) -> u64 {
+    let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+    // It has no size only where it is no column of ours.
+    sizes.map(|size| size.unwrap_or(0) as u64).sum()
 }

@@ -14,7 +14,6 @@ use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source};
 use crate::lake::{Lake, Put, Versioned};
 use crate::landing::Landed;
 use crate::layout::{self, Slice, Span};
-use crate::quarantine;
 use crate::store::list_all;
 use crate::tables::Stream;
 
@@ -59,16 +58,14 @@ pub struct Content {
 impl Content {
     /// What was read.
     pub fn of(landed: &Landed) -> Self {
-        let mut fragments = BTreeMap::new();
-        for fragment in &landed.fragments {
-            *fragments.entry(fragment.reason.code().to_owned()).or_default() += 1;
-        }
+        let fragments = landed.summary.reasons.iter();
+        let fragments = fragments.map(|(reason, count)| (reason.code().to_owned(), *count));
         let unmet = landed.summary.expectations.iter().filter(|(_, records)| **records > 0);
         Self {
             version: landed.version.clone(),
             rows: landed.summary.rows,
-            fragments,
-            quarantine: quarantine::digest(&landed.quarantine),
+            fragments: fragments.collect(),
+            quarantine: landed.quarantine.digest.clone(),
             unknown_columns: landed.summary.unknown_columns.clone(),
             unmet: unmet.map(|(name, records)| ((*name).to_owned(), *records)).collect(),
             newline_delimited: landed.summary.newline_delimited,

@@ -2,25 +2,33 @@
 //!
 //! S3's ETag is a hash of the content, so a target that went from A to B and back to A would look
 //! as if it had never moved. The footer carries revisions that only grow, so that it never does.
+//!
+//! Objects of any size are written row group by row group ([`Encoder`]), and read so ([`open`]).
 
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
-use crate::lake::Lake;
-use crate::store::{ByteRange, Store};
+use crate::lake::{Lake, Versioned};
+use crate::landing::row_bytes;
+use crate::layout::Span;
+use crate::store::{ByteRange, Object, Store};
 use crate::tables::Table;
 
 const FOOTER: &str = "stedi.footer";
@@ -136,16 +144,12 @@ pub fn encode(
         what: footer.version.rule.clone(),
         source,
     };
-    let footer_json = serde_json::to_string(footer).map_err(|error| failed(error.into()))?;
-    let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| failed(error.into()))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(row_group_rows))
-        .set_key_value_metadata(Some(vec![KeyValue::new(FOOTER.to_owned(), footer_json)]))
-        .set_created_by(concat!("stedi lake ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
     let mut bytes = Vec::new();
-    let write = || -> Result<(), ParquetError> {
+    let mut write = || -> Result<(), ParquetError> {
+        let properties = properties()?
+            .set_max_row_group_row_count(Some(row_group_rows))
+            .set_key_value_metadata(Some(vec![pair(footer)?]))
+            .build();
         let mut writer = ArrowWriter::try_new(&mut bytes, Arc::clone(schema), Some(properties))?;
         for batch in batches {
             writer.write(batch)?;
@@ -155,6 +159,60 @@ pub fn encode(
     };
     write().map_err(|error| failed(error.into()))?;
     Ok(bytes.into())
+}
+
+fn properties() -> Result<WriterPropertiesBuilder, ParquetError> {
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
+        .set_created_by(concat!("stedi lake ", env!("CARGO_PKG_VERSION")).to_owned()))
+}
+
+fn pair(footer: &Footer) -> Result<KeyValue, ParquetError> {
+    let json = serde_json::to_string(footer);
+    let json = json.map_err(|error| ParquetError::External(error.into()))?;
+    Ok(KeyValue::new(FOOTER.to_owned(), json))
+}
+
+/// Encodes an object row group by row group: of what is encoded it keeps the places only.
+pub struct Encoder {
+    rule: String,
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl Encoder {
+    /// An object of `rule` without rows yet.
+    pub fn new(schema: &SchemaRef, rule: &str) -> Result<Self, Error> {
+        let writer = properties().and_then(|properties| {
+            let properties = properties.set_max_row_group_row_count(None).build();
+            ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties))
+        });
+        let rule = rule.to_owned();
+        match writer {
+            Ok(writer) => Ok(Self { rule, writer }),
+            Err(error) => Err(Error::Encode { what: rule, source: error.into() }),
+        }
+    }
+
+    /// Encodes rows as one row group; returns what is to be written.
+    pub fn row_group(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, Error> {
+        let encoded = self.writer.write(rows).and_then(|()| self.writer.flush());
+        self.encoded(encoded)
+    }
+
+    /// Ends the object with its footer; returns what is left to be written.
+    pub fn finish(mut self, footer: &Footer) -> Result<Vec<u8>, Error> {
+        let finished = pair(footer).and_then(|pair| {
+            self.writer.append_key_value_metadata(pair);
+            self.writer.finish().map(drop)
+        });
+        self.encoded(finished)
+    }
+
+    fn encoded(&mut self, outcome: Result<(), ParquetError>) -> Result<Vec<u8>, Error> {
+        let synced = outcome.and_then(|()| Ok(self.writer.sync()?));
+        synced.map_err(|error| Error::Encode { what: self.rule.clone(), source: error.into() })?;
+        Ok(std::mem::take(self.writer.inner_mut()))
+    }
 }
 
 /// Most bytes that an object of a table takes without rows: a larger one has some. So a listing
@@ -224,6 +282,161 @@ pub async fn note_in(store: &dyn Store, key: &ObjectKey) -> Result<Option<Noted>
             footer: footer(&metadata).map_err(|error| unreadable(key, &error))?,
             rows: u64::try_from(metadata.file_metadata().num_rows()).unwrap_or(0),
         }));
+    }
+}
+
+/// A derived object that was opened, to be read row group by row group.
+pub struct Opened {
+    /// What it says of itself.
+    pub footer: Footer,
+    /// Its rows.
+    pub rows: u64,
+    parts: Parts,
+}
+
+enum Parts {
+    /// A small object was read at once.
+    Whole(RecordBatch),
+    Groups(ArrowReaderMetadata),
+}
+
+/// Opens a derived object; a small one is read at once, and kept.
+pub async fn open(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
+    let mut wanted = lake.bounds.small_bytes_max.max(FOOTER_BYTES);
+    loop {
+        let mut more = None;
+        let opened = lake.read(key, ByteRange::Suffix(wanted), |object| {
+            if object.meta.size_bytes <= lake.bounds.small_bytes_max {
+                let Rows { footer, batch } = decode(key, object.bytes)?;
+                let (rows, bytes) = (batch.num_rows() as u64, row_bytes(&batch) as usize);
+                return Ok((Opened { footer, rows, parts: Parts::Whole(batch) }, bytes));
+            }
+            match open_groups(key, &object) {
+                Err(ParquetError::NeedMoreData(needed)) => {
+                    more = Some(needed as u64);
+                    Err(unreadable(key, &ParquetError::NeedMoreData(needed)))
+                }
+                opened => opened.map_err(|error| unreadable(key, &error)),
+            }
+        });
+        match (opened.await, more) {
+            (Err(_), Some(needed)) if needed > wanted => wanted = needed,
+            (opened, _) => return opened,
+        }
+    }
+}
+
+fn open_groups(key: &ObjectKey, object: &Object) -> Result<(Opened, usize), ParquetError> {
+    let mut reader = ParquetMetaDataReader::new();
+    reader.try_parse_sized(&object.bytes, object.meta.size_bytes)?;
+    let metadata = Arc::new(reader.finish()?);
+    let weight = metadata.memory_size();
+    let (footer, rows) = (footer(&metadata)?, metadata.file_metadata().num_rows());
+    let rows =
+        u64::try_from(rows).map_err(|_| ParquetError::General(format!("{key} has {rows} rows")))?;
+    let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::default())?;
+    Ok((Opened { footer, rows, parts: Parts::Groups(metadata) }, weight))
+}
+
+impl Opened {
+    /// Row groups.
+    pub fn groups(&self) -> usize {
+        match &self.parts {
+            Parts::Whole(_) => 1,
+            Parts::Groups(metadata) => metadata.metadata().num_row_groups(),
+        }
+    }
+
+    /// Whether it takes the room of a large object.
+    pub fn is_large(&self) -> bool {
+        matches!(self.parts, Parts::Groups(_))
+    }
+
+    /// First and last value of a column of times in a row group, as far as that is known without
+    /// reading it.
+    pub fn span(&self, group: usize, column: &str) -> Option<Span> {
+        let Parts::Groups(metadata) = &self.parts else { return None };
+        let column = metadata.schema().index_of(column).ok()?;
+        let Statistics::Int64(times) =
+            metadata.metadata().row_group(group).column(column).statistics()?
+        else {
+            return None;
+        };
+        Some(Span { first_ms: *times.min_opt()?, last_ms: *times.max_opt()? })
+    }
+}
+
+/// Reads a row group of an object; `None` if the object moved since it was opened.
+pub async fn read_group(
+    lake: &Lake,
+    key: &ObjectKey,
+    opened: &Versioned<Opened>,
+    group: usize,
+) -> Result<Option<RecordBatch>, Error> {
+    let metadata = match &opened.value.parts {
+        Parts::Whole(batch) => return Ok(Some(batch.clone())),
+        Parts::Groups(metadata) => metadata,
+    };
+    let columns = metadata.metadata().row_group(group).columns().iter();
+    let ranges: Vec<(u64, u64)> = columns.map(|column| column.byte_range()).collect();
+    let start = ranges.iter().map(|(start, _)| *start).min().unwrap_or(0);
+    let end = ranges.iter().map(|(start, length)| start + length).max().unwrap_or(0);
+    let Some(object) = lake.store.get(key, ByteRange::Bounded(start..end)).await? else {
+        return Ok(None);
+    };
+    if object.meta.etag != opened.etag {
+        return Ok(None);
+    }
+    let window = Window { start, bytes: object.bytes, size: object.meta.size_bytes };
+    let read = || -> Result<RecordBatch, ParquetError> {
+        let rows = metadata.metadata().row_group(group).num_rows();
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(window, metadata.clone())
+            .with_row_groups(vec![group])
+            .with_batch_size(usize::try_from(rows).unwrap_or(0).max(1));
+        let schema = Arc::new(Schema::new(metadata.schema().fields().clone()));
+        let batches = builder.build()?.collect::<Result<Vec<_>, _>>()?;
+        let batches: Vec<_> = batches
+            .into_iter()
+            .map(|batch| batch.with_schema(Arc::clone(&schema)))
+            .collect::<Result<_, _>>()?;
+        Ok(concat_batches(&schema, &batches)?)
+    };
+    read().map(Some).map_err(|error| unreadable(key, &error))
+}
+
+/// A stretch of an object, at its place.
+struct Window {
+    start: u64,
+    bytes: Bytes,
+    size: u64,
+}
+
+impl Window {
+    fn slice(&self, start: u64, length: Option<usize>) -> Result<Bytes, ParquetError> {
+        let from = start.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let slice = from.and_then(|from| {
+            let to = length.map_or(Some(self.bytes.len()), |length| from.checked_add(length))?;
+            (from <= to && to <= self.bytes.len()).then(|| self.bytes.slice(from..to))
+        });
+        slice.ok_or_else(|| ParquetError::EOF(format!("byte {start} was not read")))
+    }
+}
+
+impl Length for Window {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Window {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.slice(start, None)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.slice(start, Some(length))
     }
 }
 

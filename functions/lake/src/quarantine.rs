@@ -2,36 +2,90 @@
 //!
 //! It is derived, as everything past landing is: replaced with its landing object, gone with it.
 //! It holds personal data as delivered, so that few may read it.
+//!
+//! Of the lines of a landing object no more is kept in memory than
+//! [`Bounds::small_bytes_max`](crate::lake::Bounds), beside their digest; more of them are written
+//! as the landing object passes once again. What lies there is compared by its digest.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::{Lake, Put};
-use crate::landing::Landed;
+use crate::landing::{Landed, Piece, Records};
 use crate::layout;
 use crate::reader::Fragment;
-use crate::store::{ByteRange, Precondition};
+use crate::store::Precondition;
 use crate::tables::Stream;
 
-/// What the quarantine of a landing object says of these fragments; nothing if there are none.
-pub fn encode(landing: &ObjectKey, fragments: &[Fragment]) -> Result<Bytes, Error> {
-    let mut lines = String::new();
-    for fragment in fragments {
-        let line = fragment.to_line().map_err(|source| Error::Encode {
-            what: format!("the quarantine of {landing}"),
-            source: source.into(),
-        })?;
-        lines.push_str(&line);
-        lines.push('\n');
-    }
-    Ok(lines.into())
+/// What the quarantine of a landing object says.
+#[derive(Default)]
+pub struct Quarantined {
+    /// Tells it from another; `None` if there is none.
+    pub digest: Option<String>,
+    /// Its lines; `None` if they are too many to be kept.
+    lines: Option<Bytes>,
 }
 
-/// Tells one quarantine from another; `None` if there is none.
-pub fn digest(quarantine: &[u8]) -> Option<String> {
-    (!quarantine.is_empty()).then(|| hex::encode(Sha256::digest(quarantine)))
+/// The lines of a quarantine, one after another.
+pub struct Lines {
+    digest: Sha256,
+    any: bool,
+    kept: Option<String>,
+    kept_bytes_max: u64,
+}
+
+impl Lines {
+    /// No lines yet.
+    pub fn new(lake: &Lake) -> Self {
+        let kept_bytes_max = lake.bounds.small_bytes_max;
+        Self { digest: Sha256::new(), any: false, kept: Some(String::new()), kept_bytes_max }
+    }
+
+    /// Adds a fragment.
+    pub fn add(&mut self, landing: &ObjectKey, fragment: &Fragment) -> Result<(), Error> {
+        let line = line(landing, fragment)?;
+        self.digest.update(&line);
+        self.any = true;
+        let fits = |kept: &String| (kept.len() + line.len()) as u64 <= self.kept_bytes_max;
+        self.kept = self.kept.take().filter(fits).map(|kept| kept + &line);
+        Ok(())
+    }
+
+    /// The quarantine they make.
+    pub fn finish(self) -> Quarantined {
+        let digest = self.any.then(|| hex::encode(self.digest.finalize()));
+        Quarantined { digest, lines: self.kept.map(Into::into) }
+    }
+}
+
+fn line(landing: &ObjectKey, fragment: &Fragment) -> Result<String, Error> {
+    let mut line = fragment.to_line().map_err(|source| Error::Encode {
+        what: format!("the quarantine of {landing}"),
+        source: source.into(),
+    })?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// A quarantine as it lies there.
+struct Found {
+    etag: ETag,
+    digest: Option<String>,
+}
+
+async fn find(lake: &Lake, key: &ObjectKey) -> Result<Option<Found>, Error> {
+    let Some(mut object) = lake.store.stream(key).await? else { return Ok(None) };
+    let mut digest = Sha256::new();
+    let mut any = false;
+    while let Some(chunk) = object.chunks.try_next().await? {
+        any |= !chunk.is_empty();
+        digest.update(&chunk);
+    }
+    let digest = any.then(|| hex::encode(digest.finalize()));
+    Ok(Some(Found { etag: object.meta.etag, digest }))
 }
 
 /// Whether the quarantine of a landing object is the one of this digest.
@@ -41,9 +95,8 @@ pub async fn is_at(
     landing: &ObjectKey,
     wanted: Option<&str>,
 ) -> Result<bool, Error> {
-    let key = layout::quarantine(stream, landing);
-    let found = lake.store.get(&key, ByteRange::All).await?;
-    Ok(found.and_then(|found| digest(&found.bytes)).as_deref() == wanted)
+    let found = find(lake, &layout::quarantine(stream, landing)).await?;
+    Ok(found.and_then(|found| found.digest).as_deref() == wanted)
 }
 
 /// Makes the quarantine of a landing object equal to what was found in it. `Moved` means that
@@ -55,20 +108,45 @@ pub async fn derive(
     landed: &Landed,
 ) -> Result<Put, Error> {
     let key = layout::quarantine(stream, landing);
-    let found = lake.store.get(&key, ByteRange::All).await?;
-    let (etag, bytes) = match found {
-        Some(object) => (Some(object.meta.etag), object.bytes),
-        None => (None, Bytes::new()),
+    let (etag, digest) = match find(lake, &key).await? {
+        Some(found) => (Some(found.etag), found.digest),
+        None => (None, None),
     };
-    let wanted = landed.quarantine.clone();
-    let put = if wanted == bytes {
+    let wanted = &landed.quarantine;
+    let when = Precondition::unchanged(etag.as_ref());
+    let put = if wanted.digest == digest {
         return Ok(Put::Done(etag.unwrap_or_else(|| ETag::new(""))));
-    } else if wanted.is_empty() {
+    } else if wanted.digest.is_none() {
         lake.store.delete(&key).await?;
         Put::Done(ETag::new(""))
+    } else if let Some(lines) = &wanted.lines {
+        lake.put(&key, lines.clone(), when).await?
     } else {
-        lake.put(&key, wanted, Precondition::unchanged(etag.as_ref())).await?
+        upload(lake, stream, landing, landed, when).await?
     };
     let current = lake.store.head(landing).await?.map(|meta| meta.etag);
     Ok(if current == landed.version { put } else { Put::Moved })
+}
+
+/// Writes the quarantine as the landing object passes once again.
+async fn upload(
+    lake: &Lake,
+    stream: Stream,
+    landing: &ObjectKey,
+    landed: &Landed,
+    when: Precondition,
+) -> Result<Put, Error> {
+    let Some(mut records) = Records::again(lake, stream, landing).await? else {
+        return Ok(Put::Moved);
+    };
+    if Some(records.version()) != landed.version.as_ref() {
+        return Ok(Put::Moved);
+    }
+    let mut upload = lake.upload(&layout::quarantine(stream, landing)).await?;
+    while let Some(piece) = records.next().await? {
+        if let Piece::Fragment(fragment) = piece {
+            upload.write(line(landing, &fragment)?.as_bytes()).await?;
+        }
+    }
+    upload.complete(when).await
 }

@@ -3,8 +3,13 @@
 //! For each landing object: read it, publish its manifest, look up whom the register covers, and
 //! write one object a day with the rows admitted. The rule itself, whom it covers and from when,
 //! is the function's.
+//!
+//! The rows of a landing object are held in memory up to a bound. A larger one passes twice or more:
+//! first it is counted and its manifest published; then its days are written row group by row
+//! group.
 
 mod derive;
+mod passing;
 mod sorted;
 mod unfinished;
 

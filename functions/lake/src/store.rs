@@ -151,14 +151,18 @@ pub trait Store: Send + Sync {
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError>;
 }
 
+/// Most bytes that a store holds back of an upload, beside the piece it is given: a part, as S3
+/// takes them.
+pub const UPLOAD_BYTES_MAX: u64 = 8 << 20;
+
 /// An object that is being written piece by piece. Dropping it gives it up, as [`abort`] does, as
 /// far as that can be done without waiting.
 ///
 /// [`abort`]: Upload::abort
 #[async_trait]
 pub trait Upload: Send {
-    /// Adds the next bytes, of any number. The store may hold some back; how many does not grow
-    /// with the object.
+    /// Adds the next bytes, of any number. The store may hold some back,
+    /// [`UPLOAD_BYTES_MAX`] at the most.
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
 
     /// Makes the object what was written, if the precondition holds; otherwise

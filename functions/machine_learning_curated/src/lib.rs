@@ -8,17 +8,19 @@
 //! ```
 //!
 //! One object for each object of step_trainer_trusted, joined with the objects of
-//! accelerometer_trusted of that day whose time range overlaps.
+//! accelerometer_trusted of that day whose time range overlaps: row group by row group, so that
+//! memory is bounded by a row group of each and what may be held of the pairs.
 //!
 //! Why no slow write wins over a newer one: the target is noted before its inputs are read, carries
 //! their versions, and those never come back, since they carry revisions themselves.
 
+mod join;
 mod transform;
 mod unfinished;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::derivation::Target;
 use lake::error::Error;
@@ -26,15 +28,14 @@ use lake::function::{Function, Plan};
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Versioned};
 use lake::layout::{self, ReadingDate, Slice, Span};
-use lake::object::{self, Ledger, Rows, Version};
+use lake::object::{self, Opened, Version};
 use lake::partitions;
-use lake::policy::Pairing;
 use lake::registers::{CuratedRegister, load_parts};
 use lake::report::Report;
 use lake::store::{ObjectMeta, list_all};
 use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
 
-pub use self::transform::{Owners, pair};
+pub use self::transform::{Owners, Pairing, Pairs};
 
 /// The function.
 pub struct MachineLearningCurated;
@@ -121,74 +122,55 @@ async fn current_version(lake: &Lake, slice: Slice) -> Result<Option<Version>, E
 /// One attempt; `None` if something moved.
 async fn attempt_derive(lake: &Lake, slice: Slice) -> Result<Option<Report>, Error> {
     let target = Target::note(lake, slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
-    let Some(steps) = read(lake, &slice.key(layout::TRUSTED_STEP_TRAINER)).await? else {
+    let Some(steps) = Input::open(lake, slice.key(layout::TRUSTED_STEP_TRAINER)).await? else {
         return Ok(Some(Report::default()));
     };
-    let motions = motions(lake, slice, steps.value.batch.num_rows()).await?;
-    let version = version(lake, &steps.etag, &motions);
-    let unchanged = target.noted.as_ref().is_some_and(|noted| noted.footer.version == version);
-    let inputs =
-        if unchanged { Some(Inputs::default()) } else { Inputs::read(lake, motions).await? };
-    let Some(inputs) = inputs else { return Ok(None) };
-
+    let rows = usize::try_from(steps.opened.value.rows).unwrap_or(usize::MAX);
+    let motions = motions(lake, slice, rows).await?;
+    let version = version(lake, &steps.opened.etag, &motions);
     let mut report = Report::default();
-    let rows = || {
-        let policies = lake.settings.policies;
-        let motions: Vec<_> = inputs.motions.iter().map(|motion| &motion.batch).collect();
-        let rows = pair(
-            &steps.value.batch,
-            &motions,
-            inputs.owners.as_ref(),
-            policies.identity,
-            &lake.key,
-        )
-        .map_err(|error| Error::Encode {
-            what: MACHINE_LEARNING_CURATED.name.to_owned(),
-            source: error.into(),
-        })?;
-        let admitted = rows.num_rows() as u64;
-        Ok((rows, Ledger { records: admitted, admitted, ..Ledger::default() }))
+    let settled = match target.settled(&version, &mut report) {
+        Some(settled) => Some(settled),
+        None => {
+            let Some(motions) = open_all(lake, motions).await? else { return Ok(None) };
+            join::derive(lake, &target, version, &steps, &motions, &mut report).await?
+        }
     };
+    let Some(settled) = settled else { return Ok(None) };
     let table = &MACHINE_LEARNING_CURATED;
-    let written = target.write(lake, table, version, rows, &mut report).await?;
-    let Some(settled) = written else { return Ok(None) };
     partitions::settle(lake, table, slice.date, &target.key, settled.occupancy).await?;
     Ok(Some(report))
 }
 
-/// The objects the rows are made of.
-#[derive(Default)]
-struct Inputs {
-    motions: Vec<Arc<Rows>>,
-    owners: Option<Owners>,
+/// An object the rows are made of.
+struct Input {
+    key: ObjectKey,
+    opened: Versioned<Opened>,
 }
 
-impl Inputs {
-    /// Reads the accelerometer objects of a listing; `None` if one moved since.
-    ///
-    /// The register is read after the step trainer object. That object is written again whenever
-    /// an owner of its devices changes, so that its version stands for what is read here.
-    async fn read(lake: &Lake, motions: Vec<ObjectMeta>) -> Result<Option<Self>, Error> {
-        let read: Vec<Option<Arc<Rows>>> = stream::iter(motions)
-            .map(|listed| async move {
-                let found = read(lake, &listed.key).await?;
-                let same = found.filter(|found| found.etag == listed.etag);
-                Ok::<_, Error>(same.map(|same| same.value))
-            })
-            .buffered(lake.bounds.concurrency)
-            .try_collect()
-            .await?;
-        let Some(motions) = read.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-        let owners = match lake.settings.policies.pairing {
-            Pairing::Timestamp => None,
-            Pairing::Customer => Some(owners(lake).await?),
-        };
-        Ok(Some(Self { motions, owners }))
+impl Input {
+    async fn open(lake: &Lake, key: ObjectKey) -> Result<Option<Self>, Error> {
+        let opened = object::open(lake, &key).await?;
+        Ok(opened.map(|opened| Self { key, opened }))
+    }
+
+    /// A row group; `None` if the object moved.
+    async fn read(&self, lake: &Lake, group: usize) -> Result<Option<RecordBatch>, Error> {
+        object::read_group(lake, &self.key, &self.opened, group).await
     }
 }
 
-async fn read(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Rows>>, Error> {
-    lake.read(key, |bytes| object::decode(key, bytes)).await
+/// Opens the accelerometer objects of a listing; `None` if one moved since.
+async fn open_all(lake: &Lake, motions: Vec<ObjectMeta>) -> Result<Option<Vec<Input>>, Error> {
+    let opened: Vec<Option<Input>> = stream::iter(motions)
+        .map(|listed| async move {
+            let found = Input::open(lake, listed.key).await?;
+            Ok::<_, Error>(found.filter(|found| found.opened.etag == listed.etag))
+        })
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await?;
+    Ok(opened.into_iter().collect())
 }
 
 /// The device of each curated person.

@@ -9,97 +9,136 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
 use arrow_schema::{ArrowError, DataType};
-use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
+use lake::layout::Span;
 use lake::policy::Identity;
-use lake::readings::sorted_by;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
 /// The device of each curated person, by the hashes of both.
 pub type Owners = BTreeMap<KeyHash, KeyHash>;
 
+/// How readings are paired, and what is said of them.
+#[derive(Clone, Copy)]
+pub struct Pairing<'a> {
+    /// Whose device is whose, where only readings of the same person are paired.
+    pub owners: Option<&'a Owners>,
+    /// What the rows say of who was measured.
+    pub identity: Identity,
+    /// The lake's.
+    pub key: &'a LakeKey,
+}
+
 /// Pairs step readings with the accelerometer readings of the same time; with those of the same
 /// person only, where the owners are given. Both are sorted by time.
-pub fn pair(
-    steps: &RecordBatch,
-    motions: &[&RecordBatch],
-    owners: Option<&Owners>,
-    identity: Identity,
-    key: &LakeKey,
-) -> Result<RecordBatch, ArrowError> {
-    let schema = MACHINE_LEARNING_CURATED.schema();
-    let pairs = Pairs::find(steps, motions, owners, key)?;
-    if pairs.steps.is_empty() {
-        return Ok(RecordBatch::new_empty(schema));
-    }
-    let step_rows = UInt32Array::from(pairs.steps);
-    let columns = schema.fields().iter().map(|field| {
-        let name = field.name().as_str();
-        let column = match steps.column_by_name(name) {
-            Some(column) => take(column, &step_rows, None)?,
-            None => interleave(&columns_of(motions, name)?, &pairs.motions)?,
-        };
-        match name {
-            "serialnumber" => identified(column, identity, |text| key.device_pseudonym(text)),
-            "user" => identified(column, identity, |text| key.person_pseudonym(text)),
-            _ => Ok(column),
-        }
-    });
-    let rows = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)?;
-    sorted_by(&rows, "sensorreadingtime")
+pub struct Pairs<'a> {
+    steps: &'a RecordBatch,
+    motions: &'a RecordBatch,
+    pairing: Pairing<'a>,
+    step_times: &'a [i64],
+    motion_times: &'a [i64],
+    serials: &'a StringArray,
+    users: &'a StringArray,
+    devices: Hashes<'a>,
+    people: Hashes<'a>,
+    /// The step reading that is being paired.
+    step: usize,
+    /// The first accelerometer reading that is not from before it.
+    first: usize,
+    /// The accelerometer reading that comes next.
+    motion: usize,
 }
 
-fn columns_of<'a>(
-    batches: &[&'a RecordBatch],
-    name: &str,
-) -> Result<Vec<&'a dyn Array>, ArrowError> {
-    batches.iter().map(|batch| Ok(batch.column(batch.schema().index_of(name)?).as_ref())).collect()
-}
-
-#[derive(Default)]
-struct Pairs {
-    /// Row of the step reading.
-    steps: Vec<u32>,
-    /// Batch and row of the accelerometer reading.
-    motions: Vec<(usize, usize)>,
-}
-
-impl Pairs {
-    fn find(
-        steps: &RecordBatch,
-        motions: &[&RecordBatch],
-        owners: Option<&Owners>,
-        key: &LakeKey,
+impl<'a> Pairs<'a> {
+    /// Begins to pair.
+    pub fn new(
+        steps: &'a RecordBatch,
+        motions: &'a RecordBatch,
+        pairing: Pairing<'a>,
     ) -> Result<Self, ArrowError> {
-        let mut pairs = Self::default();
         let step_times = times(steps, "sensorreadingtime")?;
-        let mut devices = Hashes::default();
-        let mut people = Hashes::default();
-        let serials = strings(steps, "serialnumber")?;
-        for (number, batch) in motions.iter().enumerate() {
-            let motion_times = times(batch, "timestamp")?;
-            let users = strings(batch, "user")?;
-            let mut first = 0;
-            for (step, time) in step_times.iter().enumerate() {
-                first += motion_times[first..].partition_point(|motion| motion < time);
-                let same =
-                    motion_times[first..].iter().take_while(|motion| *motion == time).count();
-                for motion in first..first + same {
-                    let together = owners.is_none_or(|owners| {
-                        let person = people.of(users.value(motion), |text| key.person(text));
-                        let device = devices.of(serials.value(step), |text| key.device(text));
-                        owners.get(&person) == Some(&device)
-                    });
-                    if together {
-                        pairs.steps.push(step as u32);
-                        pairs.motions.push((number, motion));
-                    }
+        let motion_times = times(motions, "timestamp")?;
+        let first = step_times.first().copied().unwrap_or(i64::MIN);
+        let first = motion_times.partition_point(|motion| *motion < first);
+        Ok(Self {
+            steps,
+            motions,
+            pairing,
+            step_times,
+            motion_times,
+            serials: strings(steps, "serialnumber")?,
+            users: strings(motions, "user")?,
+            devices: Hashes::default(),
+            people: Hashes::default(),
+            step: 0,
+            first,
+            motion: first,
+        })
+    }
+
+    /// The next rows, `rows_max` at the most; `None` when there are no more.
+    pub fn next(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, ArrowError> {
+        let (mut steps, mut motions) = (Vec::new(), Vec::new());
+        while steps.len() < rows_max
+            && let Some(time) = self.step_times.get(self.step)
+        {
+            if self.motion_times.get(self.motion) == Some(time) {
+                if self.belong_together(self.step, self.motion) {
+                    steps.push(self.step as u32);
+                    motions.push(self.motion as u32);
                 }
+                self.motion += 1;
+                continue;
+            }
+            self.step += 1;
+            if let Some(time) = self.step_times.get(self.step) {
+                let later = &self.motion_times[self.first..];
+                self.first += later.partition_point(|motion| motion < time);
+                self.motion = self.first;
             }
         }
-        Ok(pairs)
+        if steps.is_empty() { Ok(None) } else { self.rows(steps, motions).map(Some) }
     }
+
+    fn belong_together(&mut self, step: usize, motion: usize) -> bool {
+        let Pairing { owners, key, .. } = self.pairing;
+        owners.is_none_or(|owners| {
+            let person = self.people.of(self.users.value(motion), |text| key.person(text));
+            let device = self.devices.of(self.serials.value(step), |text| key.device(text));
+            owners.get(&person) == Some(&device)
+        })
+    }
+
+    fn rows(&self, steps: Vec<u32>, motions: Vec<u32>) -> Result<RecordBatch, ArrowError> {
+        let Pairing { identity, key, .. } = self.pairing;
+        let (steps, motions) = (UInt32Array::from(steps), UInt32Array::from(motions));
+        let schema = MACHINE_LEARNING_CURATED.schema();
+        let columns = schema.fields().iter().map(|field| {
+            let name = field.name().as_str();
+            let column = match self.steps.column_by_name(name) {
+                Some(column) => take(column, &steps, None)?,
+                None => {
+                    let column = self.motions.schema().index_of(name)?;
+                    take(self.motions.column(column), &motions, None)?
+                }
+            };
+            match name {
+                "serialnumber" => identified(column, identity, |text| key.device_pseudonym(text)),
+                "user" => identified(column, identity, |text| key.person_pseudonym(text)),
+                _ => Ok(column),
+            }
+        });
+        RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+    }
+}
+
+/// First and last time of rows that are sorted by it; `None` without rows.
+pub(crate) fn span_of(rows: &RecordBatch, time_column: &str) -> Result<Option<Span>, ArrowError> {
+    let times = times(rows, time_column)?;
+    Ok(times
+        .first()
+        .zip(times.last())
+        .map(|(first, last)| Span { first_ms: *first, last_ms: *last }))
 }
 
 /// Remembers hashes of texts that come up again and again.
@@ -146,6 +185,7 @@ fn identified(
 #[cfg(test)]
 mod tests {
     use arrow_array::{Float64Array, Int32Array, Int64Array};
+    use lake::derivation::sorted;
     use lake::tables::Stream;
 
     use super::*;
@@ -171,7 +211,14 @@ mod tests {
         let steps = steps(&[(1, "d", 10), (2, "d", 20), (2, "e", 30), (4, "e", 40)]);
         let (first, second) =
             (motions(&[("A", 2), ("b", 2), ("b", 3)]), motions(&[("a", 1), ("a", 4)]));
-        pair(&steps, &[&first, &second], owners, identity, key).unwrap()
+        let pairing = Pairing { owners, identity, key };
+        let mut rows = Vec::new();
+        for motions in [&first, &second] {
+            let mut pairs = Pairs::new(&steps, motions, pairing).unwrap();
+            // One at a time: it goes on where it stopped.
+            rows.extend(std::iter::from_fn(|| pairs.next(1).unwrap()));
+        }
+        sorted(&MACHINE_LEARNING_CURATED, rows, "sensorreadingtime").unwrap()
     }
 
     #[test]

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use lake::key::ObjectKey;
 use lake::layout;
 use lake::reader::{Excerpt, Fragment};
-use lake::store::{ByteRange, Store, list_all};
+use lake::store::{Store, StoreError, list_all};
 use lake::tables::Stream;
 
 use crate::args::QuarantineArgs;
@@ -31,7 +34,8 @@ async fn list(store: &dyn Store) -> Result<(), Failure> {
     for object in list_all(store, ZONE).await? {
         let landing = object.key.after(ZONE).and_then(|rest| rest.split_once('/'));
         let landing = landing.and_then(|(_, landing)| landing.strip_suffix(".jsonl"));
-        for fragment in fragments(store, &object.key).await? {
+        let mut fragments = Fragments::open(store, object.key.clone()).await?;
+        while let Some(fragment) = fragments.next().await? {
             count += 1;
             println!(
                 "{}: byte {}, {} bytes, {}: {}",
@@ -54,16 +58,17 @@ async fn explain(store: &dyn Store, landing: &ObjectKey) -> Result<(), Failure> 
             "{landing} is no landing object; name one as `stedi quarantine` lists it"
         )));
     };
-    let key = layout::quarantine(stream, landing);
-    let fragments = fragments(store, &key).await?;
-    if fragments.is_empty() {
-        println!("nothing of {landing} is in quarantine");
-    }
-    for fragment in fragments {
+    let mut fragments = Fragments::open(store, layout::quarantine(stream, landing)).await?;
+    let mut any = false;
+    while let Some(fragment) = fragments.next().await? {
+        any = true;
         let range = fragment.surroundings();
         let offset = range.start;
         let source = excerpt(store, landing, Excerpt::new(range)).await?;
         println!("{landing}: {}", fragment.explain(&source, offset));
+    }
+    if !any {
+        println!("nothing of {landing} is in quarantine");
     }
     Ok(())
 }
@@ -74,11 +79,44 @@ fn landing_key(lake: &Path, file: &str) -> ObjectKey {
     ObjectKey::new(below.unwrap_or(file))
 }
 
-async fn fragments(store: &dyn Store, key: &ObjectKey) -> Result<Vec<Fragment>, Failure> {
-    let Some(object) = store.get(key, ByteRange::All).await? else { return Ok(Vec::new()) };
-    let text = String::from_utf8_lossy(&object.bytes);
-    let unreadable = |error| Failure::Other(format!("{key}: {error}; run `stedi replay`"));
-    text.lines().map(|line| Fragment::from_line(line).map_err(unreadable)).collect()
+/// The fragments of a quarantine, one after another.
+struct Fragments {
+    key: ObjectKey,
+    chunks: Option<BoxStream<'static, Result<Bytes, StoreError>>>,
+    rest: Vec<u8>,
+    /// Where in `rest` the next line begins.
+    at: usize,
+}
+
+impl Fragments {
+    async fn open(store: &dyn Store, key: ObjectKey) -> Result<Self, Failure> {
+        let chunks = store.stream(&key).await?.map(|object| object.chunks);
+        Ok(Self { key, chunks, rest: Vec::new(), at: 0 })
+    }
+
+    async fn next(&mut self) -> Result<Option<Fragment>, Failure> {
+        let Some(chunks) = &mut self.chunks else { return Ok(None) };
+        let mut seen = self.at;
+        let end = loop {
+            if let Some(feed) = self.rest[seen..].iter().position(|byte| *byte == b'\n') {
+                break seen + feed + 1;
+            }
+            self.rest.drain(..self.at);
+            self.at = 0;
+            seen = self.rest.len();
+            match chunks.try_next().await? {
+                Some(chunk) => self.rest.extend_from_slice(&chunk),
+                None if self.rest.is_empty() => return Ok(None),
+                None => break seen,
+            }
+        };
+        let line = String::from_utf8_lossy(&self.rest[self.at..end]).trim_end().to_owned();
+        self.at = end;
+        let fragment = Fragment::from_line(&line);
+        fragment
+            .map(Some)
+            .map_err(|error| Failure::Other(format!("{}: {error}; run `stedi replay`", self.key)))
+    }
 }
 
 async fn excerpt(
@@ -86,7 +124,9 @@ async fn excerpt(
     key: &ObjectKey,
     mut excerpt: Excerpt,
 ) -> Result<Vec<u8>, Failure> {
-    let Some(object) = store.get(key, ByteRange::All).await? else { return Ok(Vec::new()) };
-    excerpt.push(&object.bytes);
+    let Some(mut object) = store.stream(key).await? else { return Ok(Vec::new()) };
+    while let Some(chunk) = object.chunks.try_next().await? {
+        excerpt.push(&chunk);
+    }
     Ok(excerpt.finish())
 }

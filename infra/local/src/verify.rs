@@ -11,11 +11,10 @@ mod row;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lake::catalog::Catalog;
-use lake::key::ObjectKey;
 use lake::lake::Lake;
 use lake::layout::{ReadingDate, Slice};
 use lake::object;
-use lake::store::{ByteRange, Store, list_all};
+use lake::store::list_all;
 use lake::tables::{Format, TABLES, Table};
 
 use self::expected::Expected;
@@ -75,17 +74,21 @@ async fn difference(
     let mut balance = wanted.clone();
     let mut occupied = BTreeSet::new();
     for listed in list_all(lake.store.as_ref(), table.location).await? {
-        let rows = read(lake.store.as_ref(), &listed.key).await?;
+        let Some(opened) = object::open(lake, &listed.key).await? else { continue };
         let slice = Slice::of_key(&listed.key, table.location);
-        for row in &rows {
-            *balance.entry(row.clone()).or_default() -= 1;
-            if let Some(slice) = slice
-                && row.time_ms(table).and_then(ReadingDate::of) != Some(slice.date)
-            {
-                differences.push(format!("{}: holds a row of another day: {row}", listed.key));
+        for group in 0..opened.value.groups() {
+            let rows = object::read_group(lake, &listed.key, &opened, group).await?;
+            let moved = || Failure::Other(format!("{} moved while it was read", listed.key));
+            for row in rows_of(&rows.ok_or_else(moved)?) {
+                if let Some(slice) = slice
+                    && row.time_ms(table).and_then(ReadingDate::of) != Some(slice.date)
+                {
+                    differences.push(format!("{}: holds a row of another day: {row}", listed.key));
+                }
+                *balance.entry(row).or_default() -= 1;
             }
         }
-        occupied.extend(slice.filter(|_| !rows.is_empty()).map(|slice| slice.date));
+        occupied.extend(slice.filter(|_| opened.value.rows > 0).map(|slice| slice.date));
     }
     for (row, count) in balance {
         match count {
@@ -113,9 +116,4 @@ async fn partitions(
         .map(|date| format!("partition {date} is not in the catalog"))
         .chain(extra.map(|date| format!("partition {date} is in the catalog and has no rows")))
         .collect())
-}
-
-async fn read(store: &dyn Store, key: &ObjectKey) -> Result<Vec<Row>, Failure> {
-    let Some(found) = store.get(key, ByteRange::All).await? else { return Ok(Vec::new()) };
-    Ok(rows_of(&object::decode(key, found.bytes)?.batch))
 }

@@ -135,7 +135,9 @@ fn tags_of_rows(bucket: &mut Bucket, call: &Call) -> Reply {
 }
 
 fn register_before_manifest(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion) -> Reply {
-    if let Call::Stream(_) = call {
+    if let Call::Stream(key) = call
+        && key.after("landing/").is_some()
+    {
         delusion.has_read_landing = true;
         let registers = bucket.objects.iter().filter(|(key, _)| is_register(key));
         delusion.registers = registers
@@ -165,7 +167,7 @@ fn register_before_manifest(bucket: &mut Bucket, call: &Call, delusion: &mut Del
 fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion) -> Reply {
     let reply = bucket.perform(call);
     match call {
-        Call::Stream(_) => delusion.applied.clear(),
+        Call::Stream(key) if key.after("landing/").is_some() => delusion.applied.clear(),
         Call::Head(key) | Call::Get(key, _) => {
             for (stream, register) in
                 [("accelerometer", layout::CONSENTS), ("step_trainer", layout::CURATED_REGISTER)]

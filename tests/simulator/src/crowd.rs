@@ -18,7 +18,7 @@ use crate::explore::routes;
 use crate::file::{CustomerEntry, Entry, File, Form, Person};
 use crate::run::open;
 use crate::store::{Remote, Reply};
-use crate::workload::Setting;
+use crate::workload::{Memory, Setting};
 use crate::world::{Queued, World};
 
 /// In which order the invocations get on.
@@ -53,6 +53,7 @@ pub fn crowd(count: usize, turns: Turns) -> Fared {
         inline_max: 32,
         concurrency: 8,
         attempts_max: lake::lake::Bounds::default().attempts_max,
+        memory: Memory::Ample,
         page_max: 1000,
         invocations_max: count,
         faults_of_a_thousand: 0,

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use chain::{FunctionName, Routes};
 use lake::catalog::Catalog;
 use lake::key::{LakeKey, ObjectKey, Parts};
-use lake::lake::Lake;
+use lake::lake::{Bounds, Lake};
 use lake::layout;
 use lake::store::Store;
 use lake::tables::Stream;
@@ -21,7 +21,7 @@ use crate::promises;
 use crate::reference::SECRET;
 use crate::rest;
 use crate::store::{Remote, Reply};
-use crate::workload::{Op, Scenario, Setting};
+use crate::workload::{Memory, Op, Scenario, Setting};
 use crate::world::{Promise, Queued, Shared, Violation, World};
 
 const STEPS_MAX: u64 = 60_000;
@@ -58,6 +58,7 @@ pub fn run(
         next: 1,
         last: 0,
         warm: Vec::new(),
+        woken: Woken::default(),
         has_died: false,
     };
     if let Err(violation) = run.go(&scenario.ops) {
@@ -100,7 +101,23 @@ struct Run {
     next: usize,
     last: usize,
     warm: Vec<Arc<Lake>>,
+    woken: Woken,
     has_died: bool,
+}
+
+/// The invocations that were woken and not polled since.
+type Woken = Arc<Mutex<BTreeSet<usize>>>;
+
+/// Wakes an invocation: those that share a warm lake wait for one another's memory.
+struct Alarm {
+    id: usize,
+    woken: Woken,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.woken.lock().expect("one thread").insert(self.id);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -166,6 +183,7 @@ impl Run {
                 let what = format!("{STEPS_MAX} calls and no rest");
                 return Err(Violation { promise: Promise::Progress, what });
             }
+            self.poll_woken()?;
             self.drop_abandoned();
             match self.choose(ops.len()) {
                 None => return Ok(()),
@@ -176,6 +194,17 @@ impl Run {
                         self.happen(op)?;
                     }
                 }
+            }
+        }
+    }
+
+    /// Lets those get on who waited for another invocation.
+    fn poll_woken(&mut self) -> Result<(), Violation> {
+        loop {
+            let woken = self.woken.lock().expect("one thread").pop_first();
+            let Some(id) = woken else { return Ok(()) };
+            if self.invocations.get(&id).is_some_and(|invocation| invocation.work.is_some()) {
+                self.poll(id)?;
             }
         }
     }
@@ -294,9 +323,11 @@ impl Run {
 
     fn poll(&mut self, id: usize) -> Result<(), Violation> {
         self.world().current = id;
+        self.woken.lock().expect("one thread").remove(&id);
+        let waker = Waker::from(Arc::new(Alarm { id, woken: Arc::clone(&self.woken) }));
         let invocation = self.invocations.get_mut(&id).expect("it runs");
         let work = invocation.work.as_mut().expect("it did not crash");
-        let ended = match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        let ended = match work.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Pending => return Ok(()),
             Poll::Ready(ended) => ended,
         };
@@ -584,7 +615,29 @@ pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     lake.bounds.wide_keys_min = setting.wide_keys_min;
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
+    limit(&mut lake.bounds, setting.memory);
     Some(lake)
+}
+
+fn limit(bounds: &mut Bounds, memory: Memory) {
+    if memory == Memory::Ample {
+        return;
+    }
+    bounds.small_bytes_max = 1;
+    match memory {
+        Memory::Ample | Memory::OneAtATime => {}
+        Memory::Rows => {
+            bounds.held_bytes_max = 120;
+            bounds.row_group_rows = 2;
+            bounds.piece_bytes = 700;
+        }
+        Memory::Nothing => {
+            bounds.held_bytes_max = 0;
+            bounds.row_group_rows = 1;
+            bounds.open_bytes_max = 1;
+            bounds.piece_bytes = 1;
+        }
+    }
 }
 
 fn is_table(key: &ObjectKey) -> bool {

@@ -182,8 +182,13 @@ impl Store for Remote {
             Reply::Object(object) => Ok(object.map(|Object { meta, bytes }| {
                 let chunk = (bytes.len() / 2).max(1);
                 let chunks = bytes.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk)));
-                let chunks = chunks.collect::<Vec<_>>();
-                ObjectStream { meta, chunks: futures::stream::iter(chunks).boxed() }
+                let chunks = futures::stream::iter(chunks.collect::<Vec<_>>());
+                let (world, key, etag) = (Arc::clone(&self.0), meta.key.clone(), meta.etag.clone());
+                let end = futures::stream::poll_fn(move |_| {
+                    world.lock().expect("one thread").read_whole(&key, &etag);
+                    Poll::Ready(None)
+                });
+                ObjectStream { meta, chunks: chunks.chain(end).boxed() }
             })),
             Reply::Broken(Object { meta, bytes }, arrive) => {
                 let lost = match call.unavailable() {

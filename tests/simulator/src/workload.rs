@@ -32,6 +32,9 @@ pub struct Setting {
     /// `Bounds::attempts_max`.
     #[serde(default = "attempts_max")]
     pub attempts_max: usize,
+    /// How much may be held in memory.
+    #[serde(default)]
+    pub memory: Memory,
     /// Objects of a page of a listing.
     pub page_max: usize,
     /// Invocations at once.
@@ -48,6 +51,20 @@ pub struct Setting {
     pub unhurried: bool,
     /// Invocations that find a warm instance, of a thousand.
     pub warm_of_a_thousand: usize,
+}
+
+/// How much may be held in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Memory {
+    /// Every object fits.
+    #[default]
+    Ample,
+    /// Every object is large, and is held all the same.
+    OneAtATime,
+    /// Two or three rows are held: most objects pass twice, and have several row groups.
+    Rows,
+    /// Nothing is held: one row is a row group, one day a pass, one byte a piece of an upload.
+    Nothing,
 }
 
 /// Enough for work that others keep disturbing, few enough to see when somebody never gets on.
@@ -141,6 +158,12 @@ impl Setting {
             inline_max: random.below(3),
             concurrency: *random.one(&[1, 1, 2, 8]),
             attempts_max: attempts_max(),
+            memory: *random.one(&[
+                Memory::Ample,
+                Memory::OneAtATime,
+                Memory::Rows,
+                Memory::Nothing,
+            ]),
             page_max: 2 + random.below(2),
             invocations_max: 2 + random.below(5),
             faults_of_a_thousand: *random.one(&[0, 0, 5, 20, 60]),

@@ -226,11 +226,6 @@ impl World {
                 let etag = object.as_ref().map(|object| object.meta.etag.clone());
                 observed.look(clock, key, etag, matches!(range, ByteRange::Suffix(_)));
             }
-            (Call::Stream(key), Reply::Object(Some(object)))
-                if key.after(layout::landing(Stream::Customer)).is_some() =>
-            {
-                observed.customers.push((key.clone(), object.meta.etag.clone()));
-            }
             (Call::DeletePartition(table, date), Reply::Done) => {
                 let doubts = self.partition_doubts.entry((table.clone(), *date)).or_default();
                 doubts.insert(invocation);
@@ -241,6 +236,14 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The invocation that is being polled has read an object to its end.
+    pub(crate) fn read_whole(&mut self, key: &ObjectKey, etag: &ETag) {
+        if key.after(layout::landing(Stream::Customer)).is_some() {
+            let observed = self.observed.entry(self.current).or_default();
+            observed.customers.push((key.clone(), etag.clone()));
         }
     }
 

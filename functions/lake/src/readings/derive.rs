@@ -10,13 +10,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::passing::{self, Wanted};
 use super::sorted::Sorted;
 use super::{Coverage, Rule, contended, rule_of};
-use crate::derivation::Target;
+use crate::derivation::{Settled, Target};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source, VersionDigest};
 use crate::lake::{Lake, Put};
-use crate::landing;
+use crate::layout::ReadingDate;
 use crate::manifest::{self, Manifest};
 use crate::object::Version;
 use crate::report::Report;
@@ -52,7 +53,7 @@ async fn attempt<R: Rule>(
     let mut targets = Vec::new();
     for (slice, wanted) in &manifest.slices {
         let target = Target::note(lake, slice.key(R::TABLE.location)).await?;
-        targets.push((slice.date, *wanted, target));
+        targets.push((*slice, *wanted, target));
     }
     if version_of(lake, landing).await? != manifest.content.version {
         return Ok(Attempt::Moved("the landing object"));
@@ -77,15 +78,42 @@ async fn attempt<R: Rule>(
     {
         return Ok(Attempt::Moved("the quarantine"));
     }
-    for (date, wanted, target) in &targets {
+    let mut passing = Vec::new();
+    for (slice, wanted, target) in &targets {
         let day = readings.as_ref().filter(|_| *wanted);
-        let rows = || Sorted::admit::<R>(day, *date, &coverage);
+        if day.is_some_and(|day| !day.is_held()) && !target.is_at(&version) {
+            passing.push(Wanted { date: slice.date, span: slice.span(), target });
+            continue;
+        }
+        let rows = || Sorted::admit::<R>(day, slice.date, &coverage);
         let written = target.write(lake, R::TABLE, version.clone(), rows, report).await?;
         let Some(settled) = written else { return Ok(Attempt::Moved("the target")) };
-        report.count(&settled.ledger);
-        partitions::settle(lake, R::TABLE, *date, &target.key, settled.occupancy).await?;
+        settle::<R>(lake, slice.date, target, &settled, report).await?;
+    }
+    let Some(mut readings) = readings else { return Ok(Attempt::Done) };
+    for days in passing::passes(lake, &readings, passing) {
+        let noted: Vec<_> = days.iter().map(|day| (day.date, day.target)).collect();
+        let derived =
+            passing::derive::<R>(lake, landing, &mut readings, &coverage, &version, days, report);
+        let Some(derived) = derived.await? else {
+            return Ok(Attempt::Moved("the landing object or a target"));
+        };
+        for ((date, target), settled) in noted.into_iter().zip(derived) {
+            settle::<R>(lake, date, target, &settled, report).await?;
+        }
     }
     Ok(Attempt::Done)
+}
+
+async fn settle<R: Rule>(
+    lake: &Lake,
+    date: ReadingDate,
+    target: &Target,
+    settled: &Settled,
+    report: &mut Report,
+) -> Result<(), Error> {
+    report.count(&settled.ledger);
+    partitions::settle(lake, R::TABLE, date, &target.key, settled.occupancy).await
 }
 
 /// Whether the quarantine is the one wanted. A writer that was slow may have brought back an older
@@ -126,11 +154,12 @@ async fn read<R: Rule>(
     landing: &ObjectKey,
     report: &mut Report,
 ) -> Result<Sorted, Error> {
-    let landed = landing::read(lake, R::STREAM, landing).await?;
-    report.records += landed.summary.rows + landed.summary.fragments;
-    report.source_bytes += landed.summary.source_bytes;
-    report.quarantined += landed.summary.fragments;
-    Ok(Sorted::of::<R>(lake, landing, landed))
+    let sorted = Sorted::read::<R>(lake, landing).await?;
+    let summary = &sorted.landed.summary;
+    report.records += summary.rows + summary.fragments;
+    report.source_bytes += summary.source_bytes;
+    report.quarantined += summary.fragments;
+    Ok(sorted)
 }
 
 /// Digest of what the register says of some keys.

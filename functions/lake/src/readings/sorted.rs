@@ -1,10 +1,13 @@
 //! The readings of a landing object, sorted out: by day, and by whose they are.
+//!
+//! Those of an object that takes more memory than may be held are counted and let go; the object
+//! passes again to derive its days.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{RecordBatch, UInt32Array};
+use arrow_array::{Array, RecordBatch, StringArray, UInt32Array};
 use arrow_ord::sort::{SortColumn, lexsort_to_indices};
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
@@ -14,10 +17,11 @@ use super::{Coverage, Rule};
 use crate::error::Error;
 use crate::key::{KeyHash, ObjectKey, Source};
 use crate::lake::Lake;
-use crate::landing::Landed;
+use crate::landing::{Landed, Piece, Records, row_bytes};
 use crate::layout::{ReadingDate, Slice, Span};
 use crate::manifest::{Content, Found};
 use crate::object::Ledger;
+use crate::quarantine::Lines;
 
 /// The readings of a landing object, sorted by day and key.
 pub(super) struct Sorted {
@@ -25,9 +29,17 @@ pub(super) struct Sorted {
     pub(super) landed: Landed,
     /// What there is to say of it in the manifest.
     pub(super) found: Found,
-    chunks: Vec<Chunk>,
-    keys: Vec<KeyHash>,
+    /// The rows; `None` if they are too many to be held.
+    held: Option<Vec<Chunk>>,
+    owners: Owners,
     days: BTreeMap<ReadingDate, Day>,
+}
+
+/// Whose the readings are.
+#[derive(Default)]
+pub(super) struct Owners {
+    numbers: HashMap<String, u32>,
+    hashes: Vec<KeyHash>,
 }
 
 /// Readings as they were decoded, with the number of each one's key.
@@ -39,82 +51,170 @@ struct Chunk {
 /// The readings of a day.
 struct Day {
     span: Span,
+    records: u64,
     /// Chunk and rows, in the order of the landing object.
     rows: Vec<(usize, Vec<u32>)>,
 }
 
-impl Sorted {
-    pub(super) fn of<R: Rule>(lake: &Lake, landing: &ObjectKey, mut landed: Landed) -> Self {
-        let batches = std::mem::take(&mut landed.batches);
-        let mut sorted = Self {
-            found: Found {
-                content: Content::of(&landed),
-                keys: BTreeMap::new(),
-                slices: BTreeSet::new(),
-            },
-            landed,
-            chunks: Vec::new(),
-            keys: Vec::new(),
-            days: BTreeMap::new(),
-        };
-        let mut numbers: HashMap<String, u32> = HashMap::new();
-        for batch in batches {
-            sorted.add::<R>(lake, batch, &mut numbers);
-        }
-        let source = Source::of(landing);
-        sorted.found.slices =
-            sorted.days.iter().map(|(date, day)| day.slice(*date, source)).collect();
-        sorted
-    }
+/// From when on each owner's readings are admitted, by number.
+pub(super) type Admitted = Vec<Option<i64>>;
 
-    fn add<R: Rule>(
-        &mut self,
-        lake: &Lake,
-        batch: RecordBatch,
-        numbers: &mut HashMap<String, u32>,
-    ) {
-        let (Some(owners), Some(times)) =
-            (batch.column_by_name(R::KEY_COLUMN), batch.column_by_name(R::TIME_COLUMN))
-        else {
-            return;
-        };
-        let (owners, times) = (owners.as_string::<i32>(), times.as_primitive::<Int64Type>());
-        let chunk_number = self.chunks.len();
-        let mut keys = Vec::with_capacity(batch.num_rows());
+impl Ledger {
+    /// Counts a reading that was recorded then, of somebody whose readings are admitted from then
+    /// on; says whether it is.
+    pub(super) fn judge(&mut self, time_ms: i64, from_ms: Option<i64>) -> bool {
+        self.records += 1;
+        match from_ms {
+            None => self.held_no_consent += 1,
+            Some(from_ms) if time_ms < from_ms => self.held_before_consent += 1,
+            Some(_) => {
+                self.admitted += 1;
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The columns of readings that the rules look at.
+pub(super) fn keyed<R: Rule>(batch: &RecordBatch) -> Option<(&StringArray, &[i64])> {
+    let owners = batch.column_by_name(R::KEY_COLUMN)?.as_string::<i32>();
+    let times = batch.column_by_name(R::TIME_COLUMN)?.as_primitive::<Int64Type>();
+    Some((owners, times.values()))
+}
+
+impl Owners {
+    /// The number of each row's owner.
+    pub(super) fn numbers<R: Rule>(&mut self, lake: &Lake, owners: &StringArray) -> Vec<u32> {
+        let mut numbers = Vec::with_capacity(owners.len());
         let mut last: Option<(&str, u32)> = None;
-        for (row, time_ms) in times.values().iter().copied().enumerate() {
+        for row in 0..owners.len() {
             let owner = owners.value(row);
             let number = match last {
                 Some((same, number)) if same == owner => number,
-                _ => self.number::<R>(lake, owner, numbers),
+                _ => self.number::<R>(lake, owner),
             };
             last = Some((owner, number));
-            keys.push(number);
-            let hash = self.keys[number as usize];
-            self.found.keys.entry(hash).or_insert(Span::at(time_ms)).include(time_ms);
-            let Some(date) = ReadingDate::of(time_ms) else { continue };
-            let day = self
-                .days
-                .entry(date)
-                .or_insert_with(|| Day { span: Span::at(time_ms), rows: Vec::new() });
-            day.add(chunk_number, row as u32, time_ms);
+            numbers.push(number);
         }
-        self.chunks.push(Chunk { batch, keys });
+        numbers
     }
 
-    fn number<R: Rule>(
-        &mut self,
-        lake: &Lake,
-        owner: &str,
-        numbers: &mut HashMap<String, u32>,
-    ) -> u32 {
-        if let Some(number) = numbers.get(owner) {
+    fn number<R: Rule>(&mut self, lake: &Lake, owner: &str) -> u32 {
+        if let Some(number) = self.numbers.get(owner) {
             return *number;
         }
-        let number = self.keys.len() as u32;
-        self.keys.push(R::hash(&lake.key, owner));
-        numbers.insert(owner.to_owned(), number);
+        let number = self.hashes.len() as u32;
+        self.hashes.push(R::hash(&lake.key, owner));
+        self.numbers.insert(owner.to_owned(), number);
         number
+    }
+
+    /// From when on each owner's readings are admitted.
+    pub(super) fn admitted(&self, coverage: &Coverage) -> Admitted {
+        let from = |key| coverage.get(key).and_then(|cover| cover.from_ms);
+        self.hashes.iter().map(from).collect()
+    }
+}
+
+impl Sorted {
+    /// Reads a landing object of readings as it is now.
+    pub(super) async fn read<R: Rule>(lake: &Lake, landing: &ObjectKey) -> Result<Self, Error> {
+        let Some(mut records) = Records::open(lake, R::STREAM, landing).await? else {
+            return Ok(Self::new());
+        };
+        loop {
+            let mut sorted = Self::new();
+            let mut lines = Lines::new(lake);
+            let mut held_bytes = 0;
+            let held_bytes_max = records.held_bytes_max(lake);
+            let is_all = held_bytes_max >= lake.bounds.held_bytes_max;
+            while let Some(piece) = records.next().await? {
+                match piece {
+                    Piece::Fragment(fragment) => lines.add(landing, &fragment)?,
+                    Piece::Batch(batch) => {
+                        held_bytes += row_bytes(&batch);
+                        if held_bytes > held_bytes_max {
+                            sorted.let_go();
+                            if !is_all {
+                                break;
+                            }
+                        }
+                        sorted.add::<R>(lake, batch);
+                    }
+                }
+            }
+            if held_bytes > held_bytes_max && !is_all {
+                // It was larger than it looked: compressed. Begin again when there is room.
+                drop((records, sorted));
+                let again = Records::open_large(lake, R::STREAM, landing).await?;
+                let Some(again) = again else {
+                    return Ok(Self::new());
+                };
+                records = again;
+                continue;
+            }
+            sorted.landed = records.landed(lines);
+            sorted.found.content = Content::of(&sorted.landed);
+            let source = Source::of(landing);
+            let slices = sorted.days.iter().map(|(date, day)| day.slice(*date, source));
+            sorted.found.slices = slices.collect();
+            return Ok(sorted);
+        }
+    }
+
+    fn new() -> Self {
+        let landed = Landed::default();
+        let content = Content::of(&landed);
+        Self {
+            found: Found { content, keys: BTreeMap::new(), slices: BTreeSet::new() },
+            landed,
+            held: Some(Vec::new()),
+            owners: Owners::default(),
+            days: BTreeMap::new(),
+        }
+    }
+
+    /// Holds the rows no longer.
+    fn let_go(&mut self) {
+        if self.held.take().is_some() {
+            self.days.values_mut().for_each(|day| day.rows = Vec::new());
+        }
+    }
+
+    fn add<R: Rule>(&mut self, lake: &Lake, batch: RecordBatch) {
+        let Some((owners, times)) = keyed::<R>(&batch) else { return };
+        let keys = self.owners.numbers::<R>(lake, owners);
+        let chunk = self.held.as_ref().map(Vec::len);
+        for (row, (time_ms, number)) in times.iter().copied().zip(&keys).enumerate() {
+            let hash = self.owners.hashes[*number as usize];
+            self.found.keys.entry(hash).or_insert(Span::at(time_ms)).include(time_ms);
+            let Some(date) = ReadingDate::of(time_ms) else { continue };
+            let day = self.days.entry(date).or_insert_with(|| Day::at(time_ms));
+            day.records += 1;
+            day.span.include(time_ms);
+            if let Some(chunk) = chunk {
+                day.add(chunk, row as u32);
+            }
+        }
+        if let Some(held) = &mut self.held {
+            held.push(Chunk { batch, keys });
+        }
+    }
+
+    /// Whether the rows are held.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Records of a day.
+    pub(super) fn records(&self, date: ReadingDate) -> u64 {
+        self.days.get(&date).map_or(0, |day| day.records)
+    }
+
+    /// Whose the readings are.
+    pub(super) fn owners(&mut self) -> &mut Owners {
+        &mut self.owners
     }
 
     /// The admitted rows of a day, in an order that depends on the rows alone; none if the day, or
@@ -124,56 +224,52 @@ impl Sorted {
         date: ReadingDate,
         coverage: &Coverage,
     ) -> Result<(RecordBatch, Ledger), Error> {
-        match readings.and_then(|readings| Some((readings, readings.days.get(&date)?))) {
-            Some((readings, day)) => readings.admit_day::<R>(day, coverage),
-            None => Ok((RecordBatch::new_empty(R::TABLE.schema()), Ledger::default())),
+        let none = || Ok((RecordBatch::new_empty(R::TABLE.schema()), Ledger::default()));
+        let Some(readings) = readings else { return none() };
+        match (&readings.held, readings.days.get(&date)) {
+            (Some(held), Some(day)) => {
+                Self::admit_day::<R>(held, day, &readings.owners.admitted(coverage))
+            }
+            _ => none(),
         }
     }
 
     fn admit_day<R: Rule>(
-        &self,
+        held: &[Chunk],
         day: &Day,
-        coverage: &Coverage,
+        from: &Admitted,
     ) -> Result<(RecordBatch, Ledger), Error> {
         let failed = |error: ArrowError| Error::Encode {
             what: R::TABLE.name.to_owned(),
             source: error.into(),
         };
-        let from: Vec<Option<i64>> =
-            self.keys.iter().map(|key| coverage.get(key).and_then(|cover| cover.from_ms)).collect();
         let mut ledger = Ledger::default();
         let mut admitted = Vec::new();
         for (number, rows) in &day.rows {
-            let chunk = &self.chunks[*number];
-            let Some(times) = chunk.batch.column_by_name(R::TIME_COLUMN) else { continue };
-            let times = times.as_primitive::<Int64Type>();
+            let chunk = &held[*number];
+            let Some((_, times)) = keyed::<R>(&chunk.batch) else { continue };
             let kept: UInt32Array = rows
                 .iter()
                 .copied()
-                .filter(|row| match from[chunk.keys[*row as usize] as usize] {
-                    None => {
-                        ledger.held_no_consent += 1;
-                        false
-                    }
-                    Some(from_ms) if times.value(*row as usize) < from_ms => {
-                        ledger.held_before_consent += 1;
-                        false
-                    }
-                    Some(_) => true,
+                .filter(|row| {
+                    let row = *row as usize;
+                    ledger.judge(times[row], from[chunk.keys[row] as usize])
                 })
                 .collect();
-            ledger.records += rows.len() as u64;
-            ledger.admitted += kept.len() as u64;
             admitted.push(take_record_batch(&chunk.batch, &kept).map_err(failed)?);
         }
         let batch = concat_batches(&R::TABLE.schema(), &admitted).map_err(failed)?;
+        drop(admitted);
         Ok((sorted_by(&batch, R::TIME_COLUMN).map_err(failed)?, ledger))
     }
 }
 
 impl Day {
-    fn add(&mut self, chunk: usize, row: u32, time_ms: i64) {
-        self.span.include(time_ms);
+    fn at(time_ms: i64) -> Self {
+        Self { span: Span::at(time_ms), records: 0, rows: Vec::new() }
+    }
+
+    fn add(&mut self, chunk: usize, row: u32) {
         match self.rows.last_mut() {
             Some((last, rows)) if *last == chunk => rows.push(row),
             _ => self.rows.push((chunk, vec![row])),

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use arrow_array::RecordBatch;
 use customer_landing_to_trusted::{CustomerRegister, fold};
 use lake::customer::Customer;
 use lake::key::{ObjectKey, Revision, normal_email};
 use lake::lake::Lake;
-use lake::landing;
+use lake::landing::{Piece, Records};
 use lake::layout;
 use lake::policy::{Consent, Identity, Pairing};
 use lake::store::list_all;
@@ -108,12 +109,11 @@ impl Expected {
     }
 
     async fn accelerometer(&self, lake: &Lake, trusted: &People) -> Result<Vec<Row>, Failure> {
-        let mut rows = read_readings(lake, Stream::Accelerometer).await?;
-        rows.retain(|row| {
+        let admitted = |row: &Row| {
             let person = trusted.get(&owner(row, 0));
             person.is_some_and(|person| integer(row, 1) >= Some(person.from_ms))
-        });
-        Ok(rows)
+        };
+        read_readings(lake, Stream::Accelerometer, admitted).await
     }
 
     async fn step_trainer(&self, lake: &Lake, curated: &People) -> Result<Vec<Row>, Failure> {
@@ -124,12 +124,11 @@ impl Expected {
                 *from_ms = person.from_ms.min(*from_ms);
             }
         }
-        let mut rows = read_readings(lake, Stream::StepTrainer).await?;
-        rows.retain(|row| {
+        let admitted = |row: &Row| {
             let from_ms = text(row, 1).and_then(|serial_number| covered.get(serial_number));
             from_ms.is_some_and(|from_ms| integer(row, 0) >= Some(*from_ms))
-        });
-        Ok(rows)
+        };
+        read_readings(lake, Stream::StepTrainer, admitted).await
     }
 
     fn machine_learning(&mut self, lake: &Lake, curated: &People, steps: &[Row], motions: &[Row]) {
@@ -195,15 +194,37 @@ fn owner(row: &Row, column: usize) -> String {
 }
 
 async fn read_customers(lake: &Lake, key: &ObjectKey) -> Result<Vec<Customer>, Failure> {
-    let landed = landing::read(lake, Stream::Customer, key).await?;
-    Ok(landed.batches.iter().flat_map(Customer::from_batch).collect())
+    let mut customers = Vec::new();
+    read(lake, Stream::Customer, key, |batch| customers.extend(Customer::from_batch(batch)))
+        .await?;
+    Ok(customers)
 }
 
-async fn read_readings(lake: &Lake, stream: Stream) -> Result<Vec<Row>, Failure> {
+/// The readings of a feed that are to be kept, however many there are of others.
+async fn read_readings(
+    lake: &Lake,
+    stream: Stream,
+    keep: impl Fn(&Row) -> bool,
+) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for object in list_all(lake.store.as_ref(), layout::landing(stream)).await? {
-        let landed = landing::read(lake, stream, &object.key).await?;
-        rows.extend(landed.batches.iter().flat_map(rows_of));
+        let kept = |batch: &RecordBatch| rows.extend(rows_of(batch).into_iter().filter(&keep));
+        read(lake, stream, &object.key, kept).await?;
     }
     Ok(rows)
+}
+
+async fn read(
+    lake: &Lake,
+    stream: Stream,
+    key: &ObjectKey,
+    mut take: impl FnMut(&RecordBatch),
+) -> Result<(), Failure> {
+    let Some(mut records) = Records::again(lake, stream, key).await? else { return Ok(()) };
+    while let Some(piece) = records.next().await? {
+        if let Piece::Batch(batch) = piece {
+            take(&batch);
+        }
+    }
+    Ok(())
 }
