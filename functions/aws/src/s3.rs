@@ -24,7 +24,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, EncodingType};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::{Bytes, BytesMut};
@@ -39,6 +39,9 @@ use tracing::warn;
 /// Bytes of a part of a multipart upload; a smaller object is written by one request. S3 takes parts
 /// of at least 5 MiB, and at most 10,000 of them: objects of up to 80 GB.
 pub const PART_BYTES: usize = 8 << 20;
+
+/// Of the parts of an upload: the upload, each part and the completion must name the same.
+const CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
 
 /// How often a body that breaks off is taken up again before the read fails.
 const RESUMES_MAX: u32 = 4;
@@ -271,7 +274,8 @@ impl S3Upload {
         let id = match &self.id {
             Some(id) => id.clone(),
             None => {
-                let begun = client.create_multipart_upload().bucket(bucket).key(key).send().await;
+                let request = client.create_multipart_upload().bucket(bucket).key(key);
+                let begun = request.checksum_algorithm(CHECKSUM).send().await;
                 let begun = begun.map_err(|error| unavailable("upload", &self.key, error))?;
                 let id = begun.upload_id.ok_or_else(|| incomplete("upload", &self.key, "id"))?;
                 self.id.insert(id).clone()
@@ -282,13 +286,13 @@ impl S3Upload {
         let body = ByteStream::new(SdkBody::from(self.take()));
         let (client, bucket, key) = (&self.store.client, &self.store.bucket, self.key.as_str());
         let request = client.upload_part().bucket(bucket).key(key).upload_id(id);
-        let sent = request.part_number(number).body(body).send().await;
+        let request = request.part_number(number).checksum_algorithm(CHECKSUM);
+        let sent = request.body(body).send().await;
         let sent = sent.map_err(|error| unavailable("upload", &self.key, error))?;
         let part = CompletedPart::builder()
             .part_number(number)
             .set_e_tag(sent.e_tag)
-            .set_checksum_crc32(sent.checksum_crc32)
-            .set_checksum_crc64_nvme(sent.checksum_crc64_nvme);
+            .set_checksum_crc32(sent.checksum_crc32);
         self.parts.push(part.build());
         Ok(())
     }

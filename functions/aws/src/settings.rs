@@ -31,6 +31,7 @@ pub struct SettingsError(Vec<String>);
 
 impl Settings {
     /// Reads the environment of this process.
+    #[expect(clippy::disallowed_methods, reason = "this is where settings are read, once")]
     pub fn from_env() -> Result<Self, SettingsError> {
         Self::read(|name| std::env::var(name).ok())
     }
