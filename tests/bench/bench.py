@@ -100,12 +100,8 @@ class Bench:
     def check(self, run: Run, out: Path) -> None:
         """Compares the tables with those of the peers before."""
         first = not any((one.scale, one.peer) == (run.scale, run.peer) for one in self.runs)
-        command = [
-            sys.executable,
-            HERE / "peers" / "written.py",
-            out,
-            *(["--digest"] if first else []),
-        ]
+        script = HERE / "peers" / "written.py"
+        command = [sys.executable, script, out, *(["--digest"] if first else [])]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         found = json.loads(output)
         run.out_bytes = sum(table["bytes"] for table in found.values())
@@ -119,10 +115,11 @@ class Bench:
             if digest != table["digest"]:
                 raise Unequal(f"{run.peer} at ×{run.scale}: {name} has other rows than others'")
 
-    def scale(self, data: datasets.Data, cores: list[int], repeats: int, peers: list[str]) -> None:
+    def scale(self, data: datasets.Data, cores: list[int], repeats: dict[str, int]) -> None:
         """Runs all peers on one set of data, in turn, each time in another order."""
         given_up: set[tuple[int, str]] = set()
-        for repeat in range(repeats):
+        for repeat in range(max(repeats.values())):
+            peers = [peer for peer, count in repeats.items() if repeat < count]
             turned = peers[repeat % len(peers) :] + peers[: repeat % len(peers)]
             for count in cores:
                 for peer in turned:
@@ -202,6 +199,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scales", type=numbers, help="times the real data (1,10,100)")
     parser.add_argument("--cores", type=numbers, help="how many cores to pin to (1,2)")
     parser.add_argument("--repeats", type=numbers, help="runs of each, one number or one a scale")
+    parser.add_argument("--spark-repeats", type=int, help="at most so many runs of Spark")
     parser.add_argument("--peers", help=f"which ({','.join(PEERS)})", default=",".join(PEERS))
     parser.add_argument("--data", type=Path, help="real data, to be copied instead of generated")
     parser.add_argument("--copies-per-day", type=int, default=1, help="of the real data (1)")
@@ -234,14 +232,17 @@ def main() -> int:
     options.work = options.work.resolve()
     measure.adopt_orphans()
     bench = Bench(stedi, options.work, options.seconds_max)
-    before = machine()
+    before = machine() | {"commit": commit()}
     began = datetime.now(UTC)
     sets = []
     try:
         for scale, repeats in zip(options.scales, options.repeats, strict=True):
             data = datasets.make(stedi, options.work, scale, options.data, options.copies_per_day)
             sets.append(data)
-            bench.scale(data, options.cores, repeats, options.peers)
+            each = dict.fromkeys(options.peers, repeats)
+            if options.spark_repeats is not None and "spark" in each:
+                each["spark"] = min(repeats, options.spark_repeats)
+            bench.scale(data, options.cores, each)
     except Unequal as unequal:
         print(f"not equal: {unequal}", file=sys.stderr)
         return 1
@@ -250,7 +251,6 @@ def main() -> int:
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "arguments": " ".join(sys.argv[1:]),
         "machine": before,
-        "commit": commit(),
         "stedi_sha256": sha256(stedi),
         "peers": options.peers,
         "cores": options.cores,

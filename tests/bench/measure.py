@@ -2,8 +2,8 @@
 
 Seconds are of the wall clock. CPU seconds are user and system time of all processes of the
 command, as the kernel accounts for them when they are waited for; those that outlive the command
-(Spark's JVM does, by a moment) are waited for too. Peak memory is the larger of the kernel's own peak of any one
-process and of the sum over the processes, looked at every 20 ms.
+(Spark's JVM does, by a moment) are waited for too. Peak memory is the larger of the kernel's own
+peak of any one process and of the sum over the processes, looked at every 20 ms.
 
 This module and the one that calls it import little: a process starts as a copy of its parent, and
 the kernel counts the parent's memory as a floor of the child's peak.

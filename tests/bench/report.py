@@ -138,7 +138,6 @@ def markdown(found: dict[str, Any], raw: Path) -> str:
         began=found["began"],
         ended=found["ended"],
         stedi_sha256=found["stedi_sha256"],
-        commit=found["commit"],
         versions=", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
     )
     noise = [run["others_cores"] for run in found["runs"] if run["job_seconds"] is not None]
