@@ -199,7 +199,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scales", type=numbers, help="times the real data (1,10,100)")
     parser.add_argument("--cores", type=numbers, help="how many cores to pin to (1,2)")
     parser.add_argument("--repeats", type=numbers, help="runs of each, one number or one a scale")
-    parser.add_argument("--spark-repeats", type=int, help="at most so many runs of Spark")
+    parser.add_argument("--spark-repeats", type=numbers, help="the same for Spark, at most")
     parser.add_argument("--peers", help=f"which ({','.join(PEERS)})", default=",".join(PEERS))
     parser.add_argument("--data", type=Path, help="real data, to be copied instead of generated")
     parser.add_argument("--copies-per-day", type=int, default=1, help="of the real data (1)")
@@ -213,9 +213,12 @@ def parse() -> argparse.Namespace:
     options.peers = options.peers.split(",")
     if len(options.repeats) == 1:
         options.repeats *= len(options.scales)
+    options.spark_repeats = options.spark_repeats or options.repeats
+    if len(options.spark_repeats) == 1:
+        options.spark_repeats *= len(options.scales)
     if unknown := set(options.peers) - set(PEERS):
         parser.error(f"unknown peers {sorted(unknown)}")
-    if len(options.repeats) != len(options.scales):
+    if {len(options.repeats), len(options.spark_repeats)} != {len(options.scales)}:
         parser.error("give one number of repeats, or one for each scale")
     if max(options.cores) > (os.cpu_count() or 1):
         parser.error(f"this machine has {os.cpu_count()} cores")
@@ -236,12 +239,13 @@ def main() -> int:
     began = datetime.now(UTC)
     sets = []
     try:
-        for scale, repeats in zip(options.scales, options.repeats, strict=True):
+        asked = zip(options.scales, options.repeats, options.spark_repeats, strict=True)
+        for scale, repeats, spark_repeats in asked:
             data = datasets.make(stedi, options.work, scale, options.data, options.copies_per_day)
             sets.append(data)
             each = dict.fromkeys(options.peers, repeats)
-            if options.spark_repeats is not None and "spark" in each:
-                each["spark"] = min(repeats, options.spark_repeats)
+            if "spark" in each:
+                each["spark"] = min(repeats, spark_repeats)
             bench.scale(data, options.cores, each)
     except Unequal as unequal:
         print(f"not equal: {unequal}", file=sys.stderr)
