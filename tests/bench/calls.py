@@ -4,9 +4,9 @@
 
 Makes a lake of a data folder, a file of each feed held back; then lets `stedi watch` process these,
 one after the other, under strace. In the local store an object is a file, so opening one to read is
-a GET (also where it is not there), opening a folder a LIST, renaming or making a file a PUT, removing
-one a DELETE. Opening the landing zone's folders, by which the command notices new files, is left
-out: in an account an event does that. Catalog calls are not counted: the embedded catalog is a file.
+a GET (also where it is not there), opening a folder a LIST, renaming or making a file a PUT,
+removing one a DELETE. Opening the landing zone's folders, by which the command notices new files,
+is left out: in an account an event does that. Calls of the catalog are not counted.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def event(lake: Path, log: Path, trace: Path, stream: str, text: str) -> dict[st
     return {
         "bytes": len(text.encode()),
         "people": len(people),
+        "grows_with_people": ["list"] if stream == "accelerometer" else [],
         "functions": {"all": {"invocations": invocations, **found}},
     }
 

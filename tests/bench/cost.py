@@ -19,8 +19,8 @@ HERE = Path(__file__).resolve().parent
 DAYS = 30
 M = 1_000_000
 
-# List prices of us-east-1 in dollars, first tier, no free tier, as best known; none of them could be
-# looked up where this was written. To be checked before anybody relies on them.
+# List prices of us-east-1 in dollars, first tier, no free tier, as best known: none of them could
+# be looked up where this was written. To be checked before anybody relies on them.
 PRICES_OF = "as known in 2025, written down 2026-11-24, to be checked"
 PRICES = {
     "s3_put_list": (0.005 / 1_000, "S3 PUT, COPY, POST, LIST request"),
@@ -225,9 +225,8 @@ def table(load: Load, described: dict) -> str:
     rows.append(f"| **the lake** | | | **{total:,.2f}** |")
     for runs in sorted({1, 24, load.files_per_day}):
         line = glue_jobs(load, runs)
-        rows.append(
-            f"| {line.service} | {line.what} | {amount(line.quantity)} | {line.dollars:,.2f} |"
-        )
+        cells = line.service, line.what, amount(line.quantity), f"{line.dollars:,.2f}"
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -236,21 +235,25 @@ def table(load: Load, described: dict) -> str:
 DOCUMENT = """\
 # What the lake costs
 
-Written by `tests/bench/cost.py --document`; run it with figures of your own. It is a model: measured
-calls, assumed times, list prices. Nothing was deployed in an account, and no bill was seen.
+Written by `tests/bench/cost.py --document`; run it with figures of your own. It is a model:
+measured calls, assumed times, list prices. Nothing was deployed in an account, no bill was seen.
 
-- **Calls are measured**, {steady}. For comparison, a first load with all keys new: {first}.
+- **Calls are measured**: {steady}. For comparison, a first load: {first}.
 - **Prices are inputs**: {prices_of}.
 - **Left out**: taxes, free tiers, KMS, Athena's scans, data transfer, the sweep, failures and their
   repeats, withdrawals that wake many objects, compaction.
-- **What grows**: an accelerometer object costs one LIST for each trusted person in it (measured: 341 of
-  357 LISTs go to `state/accelerometer/keys/<person>/`), so the bill follows people and days more than
-  bytes; and every accelerometer object has the step trainer objects of its time derived again, each
-  from all the accelerometer objects of that time. The reconcilers look at every kept object of readings
-  each hour, which is the one line that follows the lake and not the change.
-- **Glue jobs** read, in this model, only what is new. A job that has to let later consent reach earlier
-  readings reads more, so its line is the least it can be. "One run for each file" is the freshness that
-  the lake has.
+- **Everybody delivers once a day**, in one file of each feed. Who delivers hourly multiplies the
+  people per day, and with them the LISTs.
+- **What grows**: customer_trusted_to_curated makes one LIST of `state/accelerometer/keys/<person>/`
+  for each trusted person in an accelerometer object (246 of 266 LISTs in a trace), so the bill
+  follows people and days more than bytes. Every accelerometer object has the step trainer objects
+  of its time derived again, from all accelerometer objects of that time: the overlaps are an input
+  (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+- **The reconcilers** are taken at the template's word (each hour a listing, and a look at each
+  object of readings), not measured. They are the one line that follows the lake, not the change.
+- **Glue jobs** read, in this model, only what is new. A job that lets later consent reach earlier
+  readings reads more, so its line is the least it can be. As many runs as there are files is the
+  freshness that the lake has.
 
 ## Prices
 
