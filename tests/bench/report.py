@@ -113,8 +113,9 @@ def compared(found: dict[str, Any], scale: int) -> list[str]:
 HEAD = """\
 # Results of tests/bench/run
 
-Written by `tests/bench/run {arguments}`; the raw figures are in `{raw}`, what they mean is in
-[README.md](README.md).
+Written by `tests/bench/run {arguments}`.
+
+The raw figures are in `{raw}`, what they mean is in [README.md](README.md).
 
 - When: {began} to {ended}.
 - Machine: {cpu}, {cores} cores, {memory}, Linux {kernel}, Python {python}; load at the
