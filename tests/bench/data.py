@@ -58,7 +58,7 @@ def make(stedi: Path, work: Path, scale: int, real: Path | None, per_day: int) -
     if folder.exists():
         raise SystemExit(f"{folder} is half made: remove it")
     if real:
-        source = f"{scale} copies of {real}, {per_day} a day"
+        source = f"copies of the real data: {scale}, {per_day} a day"
         copy(real, folder, scale, per_day)
     else:
         people = PEOPLE_PER_SCALE * scale
