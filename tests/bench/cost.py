@@ -1,0 +1,342 @@
+"""What the lake costs a month in an account, from calls per landing object that were measured.
+
+    cost.py --devices N --files-per-day F [--bytes-per-file B] [--calls calls/one-more-object.json]
+    cost.py --document > COST.md
+
+Prints Markdown: quantities and dollars a month by service, beside what the same day costs as Glue
+jobs. Prices and assumptions are inputs, in one place each, below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+DAYS = 30
+M = 1_000_000
+
+# List prices of us-east-1 in dollars, first tier, no free tier, as best known: none of them could
+# be looked up where this was written. To be checked before anybody relies on them.
+PRICES_OF = "as known in 2025, written down 2026-11-24, to be checked"
+PRICES = {
+    "s3_put_list": (0.005 / 1_000, "S3 PUT, COPY, POST, LIST request"),
+    "s3_get": (0.0004 / 1_000, "S3 GET, HEAD request"),
+    "s3_gb_month": (0.023, "S3 Standard, GB-month"),
+    "lambda_request": (0.20 / M, "Lambda request"),
+    "lambda_gb_s": (0.0000133334, "Lambda GB-second, arm64"),
+    "sqs_request": (0.40 / M, "SQS standard request"),
+    "eventbridge_event": (1.00 / M, "EventBridge event of S3 (opt-in service event)"),
+    "glue_catalog_request": (1.00 / M, "Glue Data Catalog request"),
+    "logs_gb": (0.50, "CloudWatch Logs, GB ingested"),
+    "metric_month": (0.30, "CloudWatch custom metric, month"),
+    "alarm_month": (0.10, "CloudWatch alarm, month"),
+    "dashboard_month": (3.00, "CloudWatch dashboard, month"),
+    "secret_month": (0.40, "Secrets Manager secret, month"),
+    "dpu_hour": (0.44, "Glue ETL, DPU-hour, one minute at the least"),
+}
+
+# What is neither measured nor a price.
+ASSUMED = {
+    "bytes_per_device_day": (10_430, "JSON of a device's day, both feeds, as in the real data"),
+    "records_per_device_day": (115, "readings of a device's day, both feeds, as in the real data"),
+    "accelerometer_share": (0.75, "share of the files of readings (9 of 12)"),
+    "s3_call_s": (0.025, "seconds of one S3 call from Lambda"),
+    "s3_calls_at_once": (4, "S3 calls in flight in an invocation"),
+    "parse_bytes_per_s": (50e6, "bytes of JSON an invocation gets through in a second"),
+    "memory_gb": (1.0, "memory of a function (template.yaml, MemoryMegabytes)"),
+    "glue_per_invocation": (1, "catalog calls of an invocation, where not measured"),
+    "log_bytes_per_invocation": (4_000, "log of an invocation, metrics document included"),
+    "idle_polls_month": (5 * 5 * 3 * 60 * 24 * DAYS, "receives of 5 queues: 5 pollers, each 20 s"),
+    "reconciler_runs_month": (24 * DAYS, "of each function (template.yaml, ReconcileRate)"),
+    "metrics": (61, "custom metrics: 12 of each function, and one (functions/aws/src/metrics.rs)"),
+    "alarms": (16, "alarms (template.yaml)"),
+    "days_kept": (30, "days that landing objects are kept"),
+    "bytes_out_share": (0.06, "Parquet bytes for each byte of JSON (RESULTS.md)"),
+    "glue_jobs": (5, "Glue jobs, one a table"),
+    "glue_dpus": (2, "DPUs of a job (the least: two G.1X workers)"),
+    "glue_start_s": (30, "seconds of a job before it reads: billed"),
+    "glue_rows_per_s": (50_000, "records a second through one such job"),
+}
+P = {name: value for name, (value, _) in PRICES.items()}
+A = {name: value for name, (value, _) in ASSUMED.items()}
+
+
+@dataclass(frozen=True)
+class Load:
+    """A day, and how its files overlap in time."""
+
+    devices: int
+    files_per_day: int
+    customer_files_per_day: int
+    bytes_per_file: float
+    overlap_steps: int
+    overlap_motion: int
+
+    @property
+    def rows_per_day(self) -> float:
+        """Readings of a day."""
+        return self.bytes_per_day * A["records_per_device_day"] / A["bytes_per_device_day"]
+
+    @property
+    def bytes_per_day(self) -> float:
+        """JSON of a day."""
+        return self.files_per_day * self.bytes_per_file
+
+    def people_per_file(self, stream: str) -> float:
+        """Whose readings a file holds: every device delivers once a day, in one file of a feed."""
+        share = A["accelerometer_share"]
+        return self.devices / (
+            self.files_per_day * (share if stream != "step_trainer" else 1 - share)
+        )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the bill."""
+
+    service: str
+    what: str
+    quantity: float
+    dollars: float
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def of_event(event: dict, described: dict, scale: float) -> Counter[str]:
+    """Calls of one landing object, all functions together."""
+    total: Counter[str] = Counter()
+    for calls in event["functions"].values():
+        found = Counter(calls)
+        if unsplit := found.pop("s3", 0):
+            for kind, share in described["kinds"].items():
+                found[kind] += unsplit * share
+        total.update(found)
+    objects = described.get("objects", 1)
+    if "invocations" in described:
+        total["invocations"] = described["invocations"]
+    each = Counter({kind: count / objects for kind, count in total.items()})
+    for kind in event.get("grows_with_people", ()):
+        each[kind] *= scale
+    if "glue" not in each:
+        each["glue"] = each["invocations"] * A["glue_per_invocation"]
+    return each
+
+
+def of_month(load: Load, described: dict) -> Counter[str]:
+    """Calls of a month."""
+    share = A["accelerometer_share"]
+    events = described["events"]
+    per_day = {
+        "accelerometer": load.files_per_day * share,
+        "step_trainer": load.files_per_day * (1 - share),
+        "readings": load.files_per_day,
+        "customer": load.customer_files_per_day,
+    }
+    month: Counter[str] = Counter()
+    for stream, event in events.items():
+        scale = load.people_per_file(stream) / event["people"]
+        calls = of_event(event, described, scale)
+        if stream == "accelerometer":  # the step trainer objects of its time are derived again
+            steps, motion = load.overlap_steps - 3, load.overlap_motion - 9
+            calls.update({"get": 2 * steps + motion, "list": steps, "put": steps})
+        for kind, count in calls.items():
+            month[kind] += count * per_day[stream] * DAYS
+        month["objects"] += per_day[stream] * DAYS
+    return month
+
+
+# --- the bill ------------------------------------------------------------------------------------
+
+
+def bill(load: Load, described: dict) -> list[Line]:
+    """The lake's month."""
+    month = of_month(load, described)
+    landed, written = month["objects"], month["put"] + month["delete"]
+    kept = load.files_per_day * A["days_kept"]
+    looks = A["reconciler_runs_month"] * kept
+    lists = A["reconciler_runs_month"] * 5 * (1 + kept / 1_000)
+    reconciled = 5 * A["reconciler_runs_month"]
+    calls = month["get"] + month["list"] + month["put"] + month["delete"]
+    seconds = calls * A["s3_call_s"] / A["s3_calls_at_once"]
+    seconds += DAYS * load.bytes_per_day / A["parse_bytes_per_s"]
+    seconds_reconciling = (looks + lists) * A["s3_call_s"] / A["s3_calls_at_once"]
+    invocations = month["invocations"]
+    gb = load.bytes_per_day * A["days_kept"] * (1 + A["bytes_out_share"]) / 1e9
+    logs = (invocations + reconciled) * A["log_bytes_per_invocation"] / 1e9
+    requests = (
+        ("S3", "PUT, landing objects", landed, "s3_put_list"),
+        ("S3", "PUT", month["put"], "s3_put_list"),
+        ("S3", "LIST", month["list"], "s3_put_list"),
+        ("S3", "GET", month["get"], "s3_get"),
+        ("S3", "LIST, reconcilers", lists, "s3_put_list"),
+        ("S3", "GET, reconcilers", looks, "s3_get"),
+        ("S3", "GB-months", gb, "s3_gb_month"),
+        ("Lambda", "requests", invocations + reconciled, "lambda_request"),
+        ("Lambda", "GB-seconds", seconds * A["memory_gb"], "lambda_gb_s"),
+        ("Lambda", "GB-s, reconcilers", seconds_reconciling * A["memory_gb"], "lambda_gb_s"),
+        ("EventBridge", "events", landed + written, "eventbridge_event"),
+        ("SQS", "send, receive, delete", 3 * (invocations + reconciled), "sqs_request"),
+        ("SQS", "receives of idle queues", A["idle_polls_month"], "sqs_request"),
+        ("Glue Data Catalog", "requests", month["glue"], "glue_catalog_request"),
+        ("CloudWatch", "GB of logs", logs, "logs_gb"),
+        ("CloudWatch", "metrics", A["metrics"], "metric_month"),
+        ("CloudWatch", "alarms", A["alarms"], "alarm_month"),
+        ("CloudWatch", "dashboards", 1, "dashboard_month"),
+        ("Secrets Manager", "secrets", 1, "secret_month"),
+    )
+    return [Line(*line[:3], line[2] * P[line[3]]) for line in requests]
+
+
+def glue_jobs(load: Load, runs_per_day: float) -> Line:
+    """The same days as Glue jobs, each run reading what is new and nothing else."""
+    rows = load.rows_per_day / runs_per_day
+    seconds = max(60.0, A["glue_start_s"] + rows / A["glue_rows_per_s"])
+    hours = A["glue_jobs"] * A["glue_dpus"] * seconds / 3_600 * runs_per_day * DAYS
+    return Line(
+        "Glue jobs", f"DPU-hours, {runs_per_day:g} runs a day", hours, hours * P["dpu_hour"]
+    )
+
+
+def amount(value: float) -> str:
+    """A quantity for people."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+
+
+def table(load: Load, described: dict) -> str:
+    """The bill as Markdown."""
+    lines = bill(load, described)
+    total = sum(line.dollars for line in lines)
+    head = (
+        f"{load.devices:,} devices, {load.files_per_day:,} files of readings a day of"
+        f" {load.bytes_per_file / 1e6:,.2f} MB, {load.customer_files_per_day:,} customer files a"
+        f" day: {load.bytes_per_day / 1e9:,.2f} GB and {load.rows_per_day / M:,.1f} M readings a"
+        f" day. An accelerometer object overlaps in time with {load.overlap_steps} objects of the"
+        f" step trainer and {load.overlap_motion} of its own feed."
+    )
+    rows = [head, "", "| service | what | a month | dollars |", "|---|---|---|---|"]
+    for line in lines:
+        cells = line.service, line.what, amount(line.quantity), f"{line.dollars:,.2f}"
+        rows.append(f"| {' | '.join(cells)} |")
+    rows.append(f"| **the lake** | | | **{total:,.2f}** |")
+    for runs in sorted({1, 24, load.files_per_day}):
+        line = glue_jobs(load, runs)
+        cells = line.service, line.what, amount(line.quantity), f"{line.dollars:,.2f}"
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+DOCUMENT = """\
+# What the lake costs
+
+Written by `tests/bench/cost.py --document`; run it with figures of your own. It is a model:
+measured calls, assumed times, list prices. Nothing was deployed in an account, no bill was seen.
+
+- **Calls are measured**: {steady}. For comparison, a first load: {first}.
+- **Prices are inputs**: {prices_of}.
+- **Left out**: taxes, free tiers, KMS, Athena's scans, data transfer, the sweep, failures and their
+  repeats, withdrawals that wake many objects, compaction.
+- **Everybody delivers once a day**, in one file of each feed. Who delivers hourly multiplies the
+  people per day, and with them the LISTs.
+- **What grows**: customer_trusted_to_curated makes one LIST of `state/accelerometer/keys/<person>/`
+  for each trusted person in an accelerometer object (246 of 266 LISTs in a trace), so the bill
+  follows people and days more than bytes. Every accelerometer object has the step trainer objects
+  of its time derived again, from all accelerometer objects of that time: the overlaps are an input
+  (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+- **The reconcilers** are taken at the template's word (each hour a listing, and a look at each
+  object of readings), not measured. They are the one line that follows the lake, not the change.
+- **Glue jobs** read, in this model, only what is new. A job that lets later consent reach earlier
+  readings reads more, so its line is the least it can be. As many runs as there are files is the
+  freshness that the lake has.
+
+## Prices
+
+| input | dollars | |
+|---|---|---|
+{prices}
+
+## Assumptions
+
+| input | value | |
+|---|---|---|
+{assumptions}
+
+## A lake at rest, one more object at a time
+
+{tables}
+
+## The first load, every key new
+
+The same model with the calls of the first load instead (an upper bound for a day on which every
+person is new).
+
+{worst}
+"""
+SIZES = ((1_000, 48, 3, 9), (100_000, 1_000, 10, 30), (1_000_000, 5_000, 17, 52))
+
+
+def document() -> str:
+    """COST.md: prices, assumptions, and three sizes."""
+    steady, first = read("one-more-object"), read("first-load")
+    prices = [f"| {name} | {value:.10f} | {what} |" for name, (value, what) in PRICES.items()]
+    assumed = [f"| {name} | {value:,g} | {what} |" for name, (value, what) in ASSUMED.items()]
+    loads = [load_of(n, f, 24, None, steps, motion) for n, f, steps, motion in SIZES]
+    return DOCUMENT.format(
+        steady=steady["source"],
+        first=first["source"],
+        prices_of=PRICES_OF,
+        prices="\n".join(prices),
+        assumptions="\n".join(assumed),
+        tables="\n\n".join(table(load, steady) for load in loads),
+        worst=table(loads[0], first),
+    )
+
+
+def read(name: str) -> dict:
+    """Measured calls that are kept here."""
+    return json.loads((HERE / "calls" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def load_of(
+    devices: int, files: int, customer_files: int, bytes_: float | None, steps: int, motion: int
+) -> Load:
+    """A load; the bytes of a file follow from the devices where they are not given."""
+    each = bytes_ or devices * A["bytes_per_device_day"] / files
+    return Load(devices, files, customer_files, each, steps, motion)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--document", action="store_true", help="write COST.md instead")
+    parser.add_argument("--devices", type=int, default=1_000)
+    parser.add_argument("--files-per-day", type=int, default=48, help="of readings, both feeds")
+    parser.add_argument("--customer-files-per-day", type=int, default=24)
+    parser.add_argument("--bytes-per-file", type=float, help="default: follows from the devices")
+    parser.add_argument("--overlap-steps", type=int, default=3, help="step trainer objects")
+    parser.add_argument("--overlap-motion", type=int, default=9, help="accelerometer objects")
+    parser.add_argument("--calls", type=Path, default=HERE / "calls" / "one-more-object.json")
+    options = parser.parse_args()
+    if options.document:
+        print(document(), end="")
+        return
+    load = load_of(
+        options.devices,
+        options.files_per_day,
+        options.customer_files_per_day,
+        options.bytes_per_file,
+        options.overlap_steps,
+        options.overlap_motion,
+    )
+    described = json.loads(options.calls.read_text(encoding="utf-8"))
+    print(f"Calls: {described['source']}.\nPrices: {PRICES_OF}.\n\n{table(load, described)}")
+
+
+if __name__ == "__main__":
+    main()
