@@ -1,6 +1,7 @@
 //! What the registers of customers say to others: hashes, consents and revisions, no names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
@@ -44,7 +45,50 @@ pub struct CuratedRegister {
     /// the part decides it again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unconfirmed: BTreeSet<KeyHash>,
+    /// Who has or had each device; made when first asked for, and kept with the document.
+    #[serde(skip)]
+    pub index: DeviceIndex,
 }
+
+impl CuratedRegister {
+    /// The people of this part who have or had a device, in order: found without looking at the
+    /// others, so that a few devices cost the same in a large register as in a small one.
+    pub fn people_with(
+        &self,
+        device: &KeyHash,
+    ) -> impl Iterator<Item = (&KeyHash, &CuratedRow)> + '_ {
+        let index = self.index.0.get_or_init(|| {
+            let mut index: HashMap<KeyHash, Vec<KeyHash>> = HashMap::new();
+            for (person, row) in &self.people {
+                for device in &row.devices {
+                    index.entry(*device).or_default().push(*person);
+                }
+            }
+            index
+        });
+        let people = index.get(device).into_iter().flatten();
+        people.filter_map(|person| self.people.get_key_value(person))
+    }
+}
+
+/// An index over a part of the register. It says nothing that the part does not: it is no part of
+/// what makes two of them equal, and a copy, which may be changed, begins without.
+#[derive(Debug, Default)]
+pub struct DeviceIndex(OnceLock<HashMap<KeyHash, Vec<KeyHash>>>);
+
+impl Clone for DeviceIndex {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for DeviceIndex {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for DeviceIndex {}
 
 /// A version of a part of customer_trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

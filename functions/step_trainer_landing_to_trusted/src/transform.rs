@@ -18,8 +18,8 @@ pub fn covers<'a>(
 ) -> Coverage {
     let mut coverage = Coverage::new();
     for part in register {
-        for (person, row) in &part.people {
-            for device in row.devices.intersection(devices) {
+        for device in devices {
+            for (person, row) in part.people_with(device) {
                 let cover = coverage.entry(*device).or_default();
                 cover.evidence.push((*person, row.revision));
                 let owner = row.curated().filter(|trusted| trusted.device == Some(*device));
