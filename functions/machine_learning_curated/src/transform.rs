@@ -49,6 +49,18 @@ pub struct Pairs<'a> {
     motion: usize,
 }
 
+/// How many of some sorted times are before another: looked for near the front first, where it is
+/// as a rule.
+fn before(times: &[i64], time: i64) -> usize {
+    let mut bound = 1;
+    while times.get(bound - 1).is_some_and(|probed| *probed < time) {
+        bound *= 2;
+    }
+    let known = bound / 2;
+    let near = &times[known..(bound - 1).min(times.len())];
+    known + near.partition_point(|other| *other < time)
+}
+
 impl<'a> Pairs<'a> {
     /// Begins to pair.
     pub fn new(
@@ -91,13 +103,24 @@ impl<'a> Pairs<'a> {
                 continue;
             }
             self.step += 1;
-            if let Some(time) = self.step_times.get(self.step) {
-                let later = &self.motion_times[self.first..];
-                self.first += later.partition_point(|motion| motion < time);
-                self.motion = self.first;
-            }
+            self.leap();
         }
         if steps.is_empty() { Ok(None) } else { self.rows(steps, motions).map(Some) }
+    }
+
+    /// Goes on to the next step reading of which there is an accelerometer reading of the same time.
+    /// Each side leaps over what the other has none of, so that where one is much the denser, as
+    /// where files of many devices overlap, the work follows the other.
+    fn leap(&mut self) {
+        while let Some(time) = self.step_times.get(self.step) {
+            self.first += before(&self.motion_times[self.first..], *time);
+            match self.motion_times.get(self.first) {
+                None => self.step = self.step_times.len(),
+                Some(motion) if motion == time => break,
+                Some(motion) => self.step += before(&self.step_times[self.step..], *motion),
+            }
+        }
+        self.motion = self.first;
     }
 
     fn belong_together(&mut self, step: usize, motion: usize) -> bool {
@@ -184,6 +207,17 @@ fn identified(
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn those_before_a_time_are_counted_wherever_it_is() {
+        for length in 0..40_i64 {
+            let times: Vec<i64> = (0..length).map(|time| time / 3 * 2).collect();
+            for time in -1..32 {
+                let wanted = times.iter().filter(|other| **other < time).count();
+                assert_eq!(super::before(&times, time), wanted, "{time} in {times:?}");
+            }
+        }
+    }
+
     use arrow_array::{Float64Array, Int32Array, Int64Array};
     use lake::derivation::sorted;
     use lake::tables::Stream;
