@@ -88,13 +88,40 @@ class Server:
             self.process.wait()
 
 
+class Moto(Server):
+    """moto: S3, Glue and Secrets Manager, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        super().__init__(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            folder / "moto.log",
+            f"{self.url}/moto-api/",
+            {**os.environ, **CREDENTIALS},
+            folder,
+        )
+
+
+def client(service: str, url: str):  # noqa: ANN201
+    """An ordinary client of the service at a URL."""
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(s3={"addressing_style": "path"}, max_pool_connections=32),
+    )
+
+
 class StandIns:
     """The services of an account."""
 
     def __init__(self, folder: Path) -> None:
-        localstack, moto = free_port(), free_port()
+        localstack, moto = free_port(), Moto(folder)
         self.localstack = f"http://127.0.0.1:{localstack}"
-        self.moto = f"http://127.0.0.1:{moto}"
+        self.moto = moto.url
         self.servers = [
             Server(
                 [os.environ["STEDI_LOCALSTACK_PYTHON"], "-m", "localstack.runtime.main"],
@@ -113,13 +140,7 @@ class StandIns:
                 },
                 folder,
             ),
-            Server(
-                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(moto)],
-                folder / "moto.log",
-                f"{self.moto}/moto-api/",
-                {**os.environ, **CREDENTIALS},
-                folder,
-            ),
+            moto,
         ]
 
     def start(self) -> None:
@@ -136,12 +157,4 @@ class StandIns:
 
     def client(self, service: str):  # noqa: ANN201
         """An ordinary client."""
-        url = self.moto if service == "glue" else self.localstack
-        return boto3.client(
-            service,
-            endpoint_url=url,
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=32),
-        )
+        return client(service, self.moto if service == "glue" else self.localstack)
