@@ -174,7 +174,12 @@ impl<F: Function> Lambda<F> {
         let key = secret::key(&clients.secrets(), key_secret).await?;
         let store = Arc::new(S3Store::new(clients.s3(), bucket));
         let catalog = Arc::new(GlueCatalog::new(clients.glue(), database, bucket));
-        Ok(Lake::open(store, catalog, key, *parts, *policies).await?)
+        let mut lake = Lake::open(store, catalog, key, *parts, *policies).await?;
+        // A register that is parsed anew for every landing object costs more than all else.
+        if let Some(mib) = self.settings.memory_mib {
+            lake.bounds.cache_bytes_max = lake.bounds.cache_bytes_max.max((mib << 20) / 4);
+        }
+        Ok(lake)
     }
 
     async fn adopt_policies(&self) -> Result<(), Failure> {

@@ -22,6 +22,8 @@ pub struct Settings {
     pub metrics_namespace: String,
     /// `AWS_LAMBDA_FUNCTION_NAME`: set by Lambda.
     pub function_name: String,
+    /// `AWS_LAMBDA_FUNCTION_MEMORY_SIZE`: set by Lambda, MiB.
+    pub memory_mib: Option<usize>,
 }
 
 /// Everything that is wrong with the environment.
@@ -71,6 +73,7 @@ impl Settings {
                 parts,
                 metrics_namespace: set("METRICS_NAMESPACE").unwrap_or_else(|| "Stedi/Lake".into()),
                 function_name: set("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "local".into()),
+                memory_mib: set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|mib| mib.parse().ok()),
             }),
             _ => Err(SettingsError(wrong)),
         }

@@ -21,6 +21,8 @@ use crate::failure::Failure;
 
 const PARTS: u16 = 16;
 const KEY_BYTES: usize = 32;
+/// One process works on all five functions' documents: room for the registers of a million people.
+const CACHE_BYTES_MAX: usize = 1 << 30;
 
 /// Whether other policies than a lake's own are refused, or become its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,10 +144,12 @@ impl Home {
             Lake::change_policies(store.as_ref(), policies).await?;
         }
         let opened = Lake::open(store, catalog, key, parts, policies).await;
-        opened.map_err(|error| match error {
+        let mut lake = opened.map_err(|error| match error {
             Error::Settings(source) => Failure::Settings { folder: self.folder.clone(), source },
             error => error.into(),
-        })
+        })?;
+        lake.bounds.cache_bytes_max = CACHE_BYTES_MAX;
+        Ok(lake)
     }
 
     /// Reads the key of the lake, or makes it for a new one.
