@@ -1,5 +1,7 @@
 //! Every file of `events/` is understood.
 
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
