@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
-use lake::key::{ETag, KeyHash, ObjectKey, Part};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Put, Versioned};
 use lake::landing::row_bytes;
 use lake::layout::{self, Slice};
@@ -30,14 +30,15 @@ use lake::report::Report;
 use lake::store::{ByteRange, Object};
 use lake::tables::{CUSTOMER_CURATED, Stream};
 
-pub use self::transform::{Follow, follow};
+pub use self::transform::{Doubt, Follow, follow};
 
 /// The function.
 pub struct CustomerTrustedToCurated;
 
 impl Function for CustomerTrustedToCurated {
     type Unit = Part;
-    type Detail = KeyHash;
+    /// A person, and the landing object with readings of theirs that changed.
+    type Detail = (KeyHash, Source);
     type Settle = ();
 
     fn name(&self) -> &'static str {
@@ -46,7 +47,11 @@ impl Function for CustomerTrustedToCurated {
 
     /// A part of customer_trusted is followed whole; an accelerometer object asks again for every
     /// person its source ever named, not only for those still in it.
-    async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Part, KeyHash, ()>, Error> {
+    async fn plan(
+        &self,
+        lake: &Lake,
+        key: &ObjectKey,
+    ) -> Result<Plan<Part, (KeyHash, Source), ()>, Error> {
         if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
             return Ok(Plan::unit(part));
         }
@@ -54,16 +59,25 @@ impl Function for CustomerTrustedToCurated {
             return Ok(Plan::nothing());
         };
         let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
-        let mut parts: BTreeMap<Part, Vec<KeyHash>> = BTreeMap::new();
+        let mut parts: BTreeMap<Part, Vec<(KeyHash, Source)>> = BTreeMap::new();
         for person in manifest.iter().flat_map(|manifest| manifest.value.keys.keys()) {
-            parts.entry(person.part(lake.settings.parts)).or_default().push(*person);
+            let asked = parts.entry(person.part(lake.settings.parts)).or_default();
+            asked.push((*person, slice.source));
         }
         Ok(Plan { units: parts.into_iter().collect(), ..Plan::nothing() })
     }
 
-    async fn work(&self, lake: &Lake, part: &Part, people: Vec<KeyHash>) -> Result<Report, Error> {
+    async fn work(
+        &self,
+        lake: &Lake,
+        part: &Part,
+        people: Vec<(KeyHash, Source)>,
+    ) -> Result<Report, Error> {
         lake.register(&CUSTOMER_CURATED).await?;
-        let asked: BTreeSet<KeyHash> = people.into_iter().collect();
+        let mut asked: BTreeMap<KeyHash, BTreeSet<Source>> = BTreeMap::new();
+        for (person, source) in people {
+            asked.entry(person).or_default().insert(source);
+        }
         let mut moved = "";
         for attempt in 0..lake.bounds.attempts_max {
             match attempt_curate(lake, *part, &asked).await? {
@@ -100,7 +114,7 @@ impl Function for CustomerTrustedToCurated {
 async fn attempt_curate(
     lake: &Lake,
     part: Part,
-    asked: &BTreeSet<KeyHash>,
+    asked: &BTreeMap<KeyHash, BTreeSet<Source>>,
 ) -> Result<Result<Report, &'static str>, Error> {
     let key = layout::curated_register(part);
     let target = project::note(lake, part).await?;
@@ -110,7 +124,7 @@ async fn attempt_curate(
     let Some(follow) = read_trusted(lake, part, &before, asked).await? else {
         return Ok(Ok(Report::default()));
     };
-    let decided = presence::decide(lake, &follow.to_decide).await?;
+    let decided = presence::decide(lake, &before, &follow.doubts).await?;
     let mut after = transform::follow(&before, follow, &decided);
     let mut etag = noted.map(|noted| noted.etag);
     if after != before {
@@ -121,7 +135,8 @@ async fn attempt_curate(
     }
     if !after.unconfirmed.is_empty() {
         let doubted = transform::doubted(&after);
-        if presence::decide(lake, &doubted).await? != transform::decisions(&after, &doubted) {
+        if presence::decide(lake, &after, &doubted).await? != transform::decisions(&after, &doubted)
+        {
             return Ok(Err("the accelerometer's manifests"));
         }
         after.unconfirmed.clear();
@@ -137,7 +152,7 @@ async fn read_trusted(
     lake: &Lake,
     part: Part,
     before: &CuratedRegister,
-    asked: &BTreeSet<KeyHash>,
+    asked: &BTreeMap<KeyHash, BTreeSet<Source>>,
 ) -> Result<Option<Follow>, Error> {
     let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let followed = before.trusted.as_ref().map(|trusted| &trusted.etag);

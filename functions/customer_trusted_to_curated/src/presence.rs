@@ -1,92 +1,166 @@
-//! Whether people have accelerometer data that is trusted.
+//! Whether people have accelerometer data that is trusted, and which landing object is witness.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::error::Error;
+use lake::index;
 use lake::key::{KeyHash, Source};
 use lake::lake::Lake;
 use lake::manifest::{self, Manifest};
+use lake::registers::CuratedRegister;
 use lake::tables::Stream;
 
-/// Decides for trusted people, given with the dates of their consents, epoch milliseconds: a
-/// landing object must hold a reading of theirs that the consent covers.
+use crate::transform::Doubt;
+
+/// Decides for trusted people: a landing object must hold a reading of theirs that the consent
+/// covers. Returns one for each who has any.
 ///
-/// One that does is enough: manifests are read, few at a time, until everybody is found or none is
-/// left. So somebody with years of readings costs no more than somebody with a day's.
+/// One is enough. The landing object that was witness before is looked at first, then the one that
+/// changed; only then others are looked for in the index, a few at a time until everybody is found
+/// or none is left. So a further landing object of people who have a witness costs no look, and
+/// somebody with years of readings costs no more than somebody with a day's.
 pub(crate) async fn decide(
     lake: &Lake,
-    people: &BTreeMap<KeyHash, i64>,
-) -> Result<BTreeMap<KeyHash, bool>, Error> {
-    if people.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let stream = Stream::Accelerometer;
-    let hashes: BTreeSet<KeyHash> = people.keys().copied().collect();
+    register: &CuratedRegister,
+    doubts: &BTreeMap<KeyHash, Doubt>,
+) -> Result<BTreeMap<KeyHash, Option<Source>>, Error> {
     let mut search = Search {
-        marked: manifest::marked(lake, stream, &hashes).await?,
-        wide: manifest::wide(lake, stream).await?,
-        missing: people.clone(),
-        stride: 1,
+        missing: doubts.iter().map(|(person, doubt)| (*person, doubt.since_ms)).collect(),
+        witnesses: BTreeMap::new(),
+        looked_at: BTreeSet::new(),
     };
-    loop {
-        let sources = search.next(lake.bounds.concurrency);
-        if sources.is_empty() {
-            break;
-        }
-        let manifests: Vec<_> = stream::iter(sources)
-            .map(|source| manifest::load(lake, stream, source))
-            .buffered(lake.bounds.concurrency)
-            .try_collect()
-            .await?;
-        for manifest in manifests.into_iter().flatten() {
-            search.look(lake, &manifest.value);
-        }
-    }
-    let found = |person| !search.missing.contains_key(person);
-    Ok(people.keys().map(|person| (*person, found(person))).collect())
+    let before = |person: &KeyHash| register.people.get(person).and_then(|row| row.witness);
+    search
+        .confirm(lake, doubts.keys().filter_map(|person| Some((*person, before(person)?))))
+        .await?;
+    let changed = doubts.iter().map(|(person, doubt)| (*person, doubt.changed.clone()));
+    search.among(lake, changed.collect()).await?;
+    let anywhere = search.missing.keys().filter(|person| {
+        // Whoever had no witness before has none but what changed.
+        before(person).is_some() || doubts.get(*person).is_some_and(|doubt| doubt.anywhere)
+    });
+    let anywhere: BTreeSet<KeyHash> = anywhere.copied().collect();
+    let found = index::find(lake, Stream::Accelerometer, &anywhere).await?;
+    search.among(lake, found).await?;
+    let witness = |person| search.witnesses.get(person).copied();
+    Ok(doubts.keys().map(|person| (*person, witness(person))).collect())
 }
 
-/// The people who were not found yet, and where else to look for them.
 struct Search {
-    marked: BTreeMap<KeyHash, BTreeSet<Source>>,
-    wide: BTreeSet<Source>,
-    missing: BTreeMap<KeyHash, i64>,
-    stride: usize,
+    /// The people without a witness so far, with the dates of their consents, epoch milliseconds.
+    missing: HashMap<KeyHash, i64>,
+    witnesses: BTreeMap<KeyHash, Source>,
+    looked_at: BTreeSet<Source>,
 }
 
 impl Search {
-    /// Takes a few of the sources left: those that name somebody missing first, one for each to
-    /// begin with and more each time; then the wide ones.
-    fn next(&mut self, count_max: usize) -> BTreeSet<Source> {
-        let mut next = BTreeSet::new();
-        for person in self.missing.keys() {
-            let Some(sources) = self.marked.get_mut(person) else { continue };
-            while let Some(source) = sources.pop_first() {
-                next.insert(source);
-                if next.len() % self.stride == 0 {
-                    break;
+    /// Looks whether those who were witnesses still are.
+    async fn confirm(
+        &mut self,
+        lake: &Lake,
+        witnesses: impl Iterator<Item = (KeyHash, Source)>,
+    ) -> Result<(), Error> {
+        let mut people: BTreeMap<Source, Vec<KeyHash>> = BTreeMap::new();
+        for (person, witness) in witnesses {
+            people.entry(witness).or_default().push(person);
+        }
+        let sources = people.keys().copied().collect();
+        for (source, manifest) in load(lake, sources).await? {
+            for person in people.remove(&source).unwrap_or_default() {
+                let since_ms = self.missing.get(&person).copied();
+                if since_ms.is_some_and(|since_ms| shows(lake, &manifest, &person, since_ms)) {
+                    self.found(person, source);
                 }
             }
-            if next.len() >= count_max {
-                break;
+        }
+        Ok(())
+    }
+
+    /// Looks for witnesses among some landing objects for each of the people.
+    async fn among(
+        &mut self,
+        lake: &Lake,
+        mut sources: BTreeMap<KeyHash, BTreeSet<Source>>,
+    ) -> Result<(), Error> {
+        let mut stride = 1;
+        loop {
+            let next = self.next(&mut sources, stride, lake.bounds.concurrency);
+            if next.is_empty() {
+                return Ok(());
+            }
+            stride = (2 * stride).min(lake.bounds.concurrency);
+            self.looked_at.extend(&next);
+            for (source, manifest) in load(lake, next).await? {
+                self.look(lake, source, &manifest);
             }
         }
-        self.stride = (self.stride * 2).min(count_max.max(1));
-        for sources in self.marked.values_mut() {
-            sources.retain(|source| !next.contains(source));
-        }
-        if next.is_empty() && !self.missing.is_empty() {
-            next.extend(std::iter::from_fn(|| self.wide.pop_first()).take(count_max.max(1)));
+    }
+
+    /// The next landing objects to look at, `stride` for each of the people who are missing.
+    fn next(
+        &self,
+        sources: &mut BTreeMap<KeyHash, BTreeSet<Source>>,
+        stride: usize,
+        count_max: usize,
+    ) -> BTreeSet<Source> {
+        sources.retain(|person, left| {
+            left.retain(|source| !self.looked_at.contains(source));
+            !left.is_empty() && self.missing.contains_key(person)
+        });
+        let mut next = BTreeSet::new();
+        for left in sources.values_mut() {
+            if next.len() >= count_max.max(1) {
+                break;
+            }
+            next.extend(std::iter::from_fn(|| left.pop_first()).take(stride));
         }
         next
     }
 
-    fn look(&mut self, lake: &Lake, manifest: &Manifest) {
-        let consent = lake.settings.policies.consent;
-        self.missing.retain(|person, since_ms| {
-            let span = manifest.keys.get(person).copied().flatten();
-            span.is_none_or(|span| span.last_ms < consent.covers_from(*since_ms))
-        });
+    /// Of the people in a landing object and the missing, the fewer lead the way.
+    fn look(&mut self, lake: &Lake, source: Source, manifest: &Manifest) {
+        let found: Vec<KeyHash> = if manifest.keys.len() < self.missing.len() {
+            let shown = |person: &&KeyHash| {
+                let since_ms = self.missing.get(*person);
+                since_ms.is_some_and(|since_ms| shows(lake, manifest, person, *since_ms))
+            };
+            manifest.keys.keys().filter(shown).copied().collect()
+        } else {
+            let missing = self.missing.iter();
+            let shown = missing.filter(|(person, ms)| shows(lake, manifest, person, **ms));
+            shown.map(|(person, _)| *person).collect()
+        };
+        for person in found {
+            self.found(person, source);
+        }
     }
+
+    fn found(&mut self, person: KeyHash, witness: Source) {
+        self.missing.remove(&person);
+        self.witnesses.insert(person, witness);
+    }
+}
+
+/// Whether a landing object holds readings of a person that their consent, of that date, covers.
+fn shows(lake: &Lake, manifest: &Manifest, person: &KeyHash, since_ms: i64) -> bool {
+    let from_ms = lake.settings.policies.consent.covers_from(since_ms);
+    let span = manifest.keys.get(person).copied().flatten();
+    span.is_some_and(|span| span.last_ms >= from_ms)
+}
+
+async fn load(
+    lake: &Lake,
+    sources: BTreeSet<Source>,
+) -> Result<Vec<(Source, Arc<Manifest>)>, Error> {
+    let manifests: Vec<_> = stream::iter(sources)
+        .map(|source| async move {
+            let found = manifest::load(lake, Stream::Accelerometer, source).await?;
+            Ok::<_, Error>(found.map(|found| (source, found.value)))
+        })
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await?;
+    Ok(manifests.into_iter().flatten().collect())
 }

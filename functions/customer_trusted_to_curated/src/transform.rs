@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lake::key::KeyHash;
+use lake::key::{KeyHash, Source};
 use lake::policy::Consent;
 use lake::registers::{CuratedRegister, CuratedRow, TrustedPart, TrustedRow};
 
@@ -12,50 +12,73 @@ pub struct Follow {
     consent: Consent,
     /// A version of the part of customer_trusted that the register does not know yet.
     changed: Option<(TrustedPart, BTreeMap<KeyHash, TrustedRow>)>,
-    /// Trusted people whose presence is to be decided, with the date of their consent.
-    pub to_decide: BTreeMap<KeyHash, i64>,
+    /// Trusted people whose presence is to be decided.
+    pub doubts: BTreeMap<KeyHash, Doubt>,
+}
+
+/// Why somebody's presence is to be decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Since when they share their data for research, epoch milliseconds.
+    pub since_ms: i64,
+    /// Landing objects with readings of theirs that changed.
+    pub changed: BTreeSet<Source>,
+    /// Whether any landing object may be a witness that none was before: their consent changed.
+    pub anywhere: bool,
 }
 
 impl Follow {
     /// Compares the trusted with the register. To be decided on are those who are new or whose
-    /// consent changed, those who were asked for, those whom an earlier write left unconfirmed,
-    /// and everybody where the policy changed.
+    /// consent changed, those whom an earlier write left unconfirmed, everybody where the policy
+    /// changed; and of those who were asked for, with the landing object that changed, whoever has
+    /// no other witness.
     pub fn new(
         before: &CuratedRegister,
         changed: Option<(TrustedPart, BTreeMap<KeyHash, TrustedRow>)>,
-        asked: &BTreeSet<KeyHash>,
+        asked: &BTreeMap<KeyHash, BTreeSet<Source>>,
         consent: Consent,
     ) -> Self {
-        let known = |person: &KeyHash| before.people.get(person)?.trusted.as_ref();
         let everybody = before.consent != consent;
-        let doubted = |person: &KeyHash| {
-            everybody || asked.contains(person) || before.unconfirmed.contains(person)
+        let doubt = |person: &KeyHash, since_ms: i64| {
+            let row = before.people.get(person);
+            let known = row.and_then(|row| row.trusted.as_ref());
+            let anywhere = everybody
+                || before.unconfirmed.contains(person)
+                || known.is_none_or(|known| known.since_ms != since_ms);
+            let witness = row.and_then(|row| row.witness);
+            let sources = asked.get(person);
+            let asked = sources.filter(|sources| {
+                witness.is_none_or(|witness| anywhere || sources.contains(&witness))
+            });
+            let doubt = Doubt { since_ms, changed: asked.cloned().unwrap_or_default(), anywhere };
+            (anywhere || asked.is_some()).then_some((*person, doubt))
         };
-        let to_decide = match &changed {
-            Some((_, rows)) => rows
-                .iter()
-                .filter(|(person, row)| {
-                    doubted(person)
-                        || known(person).is_none_or(|known| known.since_ms != row.since_ms)
-                })
-                .map(|(person, row)| (*person, row.since_ms))
-                .collect(),
-            None => before
-                .people
-                .keys()
-                .filter(|person| doubted(person))
-                .filter_map(|person| Some((*person, known(person)?.since_ms)))
-                .collect(),
+        let doubts = match &changed {
+            Some((_, rows)) => {
+                rows.iter().filter_map(|(person, row)| doubt(person, row.since_ms)).collect()
+            }
+            None => {
+                let trusted = |person: &KeyHash| {
+                    let row = before.people.get(person)?.trusted.as_ref()?;
+                    doubt(person, row.since_ms)
+                };
+                let few = asked.keys().chain(&before.unconfirmed);
+                match everybody {
+                    true => before.people.keys().filter_map(trusted).collect(),
+                    false => few.filter_map(trusted).collect(),
+                }
+            }
         };
-        Self { consent, changed, to_decide }
+        Self { consent, changed, doubts }
     }
 }
 
-/// The register that follows: equal to the one before where nothing changed.
+/// The register that follows, with the witnesses that were found: equal to the one before where
+/// nothing changed.
 pub fn follow(
     before: &CuratedRegister,
     follow: Follow,
-    present: &BTreeMap<KeyHash, bool>,
+    witnesses: &BTreeMap<KeyHash, Option<Source>>,
 ) -> CuratedRegister {
     let mut after = before.clone();
     after.unconfirmed.clear();
@@ -65,22 +88,22 @@ pub fn follow(
         for (person, row) in &mut after.people {
             if !rows.contains_key(person) {
                 row.trusted = None;
-                row.present = false;
+                row.witness = None;
             }
         }
         for (person, trusted) in rows {
             let row = after.people.entry(person).or_insert_with(|| CuratedRow {
                 trusted: None,
-                present: false,
+                witness: None,
                 devices: BTreeSet::new(),
                 revision: before.revision,
             });
             row.trusted = Some(trusted);
         }
     }
-    for (person, present) in present {
+    for (person, witness) in witnesses {
         if let Some(row) = after.people.get_mut(person) {
-            row.present = *present && row.trusted.is_some();
+            row.witness = witness.filter(|_| row.trusted.is_some());
         }
     }
     let next = before.revision.next();
@@ -90,8 +113,8 @@ pub fn follow(
             continue;
         }
         after.revision = next;
-        let was_present = known.is_some_and(|known| known.present);
-        if row.trusted.is_some() && was_present != row.present {
+        let had = known.and_then(|known| known.witness);
+        if row.trusted.is_some() && had != row.witness {
             after.unconfirmed.insert(*person);
         }
         if matters(known) != matters(Some(row)) {
@@ -113,22 +136,22 @@ fn matters(row: Option<&CuratedRow>) -> Option<(i64, Option<KeyHash>)> {
     row?.curated().map(|trusted| (trusted.since_ms, trusted.device))
 }
 
-/// The unconfirmed who are trusted, with the date of their consent.
-pub(crate) fn doubted(register: &CuratedRegister) -> BTreeMap<KeyHash, i64> {
+/// The unconfirmed who are trusted.
+pub(crate) fn doubted(register: &CuratedRegister) -> BTreeMap<KeyHash, Doubt> {
     let trusted = |person: &KeyHash| {
-        let row = register.people.get(person)?.trusted.as_ref()?;
-        Some((*person, row.since_ms))
+        let since_ms = register.people.get(person)?.trusted.as_ref()?.since_ms;
+        Some((*person, Doubt { since_ms, changed: BTreeSet::new(), anywhere: true }))
     };
     register.unconfirmed.iter().filter_map(trusted).collect()
 }
 
-/// What the register says of people's presence.
+/// What the register says of people's witnesses.
 pub(crate) fn decisions(
     register: &CuratedRegister,
-    people: &BTreeMap<KeyHash, i64>,
-) -> BTreeMap<KeyHash, bool> {
-    let present = |person| register.people.get(person).is_some_and(|row| row.present);
-    people.keys().map(|person| (*person, present(person))).collect()
+    people: &BTreeMap<KeyHash, Doubt>,
+) -> BTreeMap<KeyHash, Option<Source>> {
+    let witness = |person| register.people.get(person).and_then(|row| row.witness);
+    people.keys().map(|person| (*person, witness(person))).collect()
 }
 
 #[cfg(test)]
@@ -139,6 +162,10 @@ mod tests {
 
     fn hash(digit: &str) -> KeyHash {
         KeyHash::parse(&digit.repeat(32)).unwrap()
+    }
+
+    fn source(digit: &str) -> Source {
+        Source::parse(&digit.repeat(16)).unwrap()
     }
 
     fn trusted(device: &str, since_ms: i64) -> TrustedRow {
@@ -153,8 +180,9 @@ mod tests {
     ) -> CuratedRegister {
         let rows = rows.iter().map(|(person, row)| (hash(person), row.clone())).collect();
         let part = TrustedPart { etag: ETag::new(version), revision: version.to_owned() };
-        let seen = Follow::new(before, Some((part, rows)), &BTreeSet::new(), Consent::Any);
-        let decided = seen.to_decide.keys().map(|person| (*person, present)).collect();
+        let seen = Follow::new(before, Some((part, rows)), &BTreeMap::new(), Consent::Any);
+        let witness = present.then(|| source("a"));
+        let decided = seen.doubts.keys().map(|person| (*person, witness)).collect();
         follow(before, seen, &decided)
     }
 
@@ -189,5 +217,18 @@ mod tests {
         let second = after(&first, "2", &[("a", renamed)], true);
         assert_eq!(second.revision, Revision(2));
         assert_eq!(second.people[&hash("a")].revision, Revision(1));
+    }
+
+    #[test]
+    fn another_landing_object_of_somebody_with_a_witness_is_not_looked_at() {
+        let first = after(&CuratedRegister::default(), "1", &[("a", trusted("d", 5))], true);
+        let confirmed = CuratedRegister { unconfirmed: BTreeSet::new(), ..first };
+        let doubts = |changed: &str| {
+            let asked = BTreeMap::from([(hash("a"), BTreeSet::from([source(changed)]))]);
+            Follow::new(&confirmed, None, &asked, Consent::Any).doubts
+        };
+        assert!(doubts("b").is_empty());
+        let doubt = Doubt { since_ms: 5, changed: BTreeSet::from([source("a")]), anywhere: false };
+        assert_eq!(doubts("a"), BTreeMap::from([(hash("a"), doubt)]), "the witness itself");
     }
 }

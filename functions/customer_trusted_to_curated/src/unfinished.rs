@@ -1,9 +1,9 @@
 //! What was left unfinished between customer_trusted and customer_curated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use lake::error::Error;
-use lake::key::{KeyHash, ObjectKey, Part};
+use lake::key::{KeyHash, ObjectKey, Part, Source};
 use lake::lake::Lake;
 use lake::layout;
 use lake::manifest::Manifest;
@@ -17,7 +17,7 @@ use crate::project;
 /// Parts that are behind customer_trusted or were left in the middle, and accelerometer objects
 /// that were not taken into account.
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-    let presence = Presence::read(lake).await?;
+    let mut presence = Presence::default();
     let mut keys = BTreeSet::new();
     for part in lake.settings.parts.all() {
         let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
@@ -28,9 +28,16 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         for (person, row) in &register.people {
             let Some(trusted) = &row.trusted else { continue };
             let from_ms = lake.settings.policies.consent.covers_from(trusted.since_ms);
-            keys.extend(presence.unlike(person, from_ms, row.present));
+            presence.people.insert(*person, Person::new(from_ms, row.witness));
         }
     }
+    let stream = Stream::Accelerometer;
+    for object in list_all(lake.store.as_ref(), &layout::manifests(stream)).await? {
+        if let Some(manifest) = lake.load::<Manifest>(&object.key).await? {
+            presence.add(&manifest.value);
+        }
+    }
+    keys.extend(presence.people.into_values().filter_map(Person::unlike));
     Ok(keys.into_iter().collect())
 }
 
@@ -46,40 +53,52 @@ async fn is_settled(lake: &Lake, part: Part, register: &CuratedRegister) -> Resu
     Ok(trusted == followed && decided && projected)
 }
 
-/// The last reading of each person, and an accelerometer object that leads to them.
+/// Where there are readings of the trusted.
 #[derive(Default)]
 struct Presence {
-    last_ms: BTreeMap<KeyHash, i64>,
-    leads: BTreeMap<KeyHash, ObjectKey>,
+    people: HashMap<KeyHash, Person>,
+}
+
+/// A trusted person, as the register has them and as the manifests do.
+struct Person {
+    /// From when on readings are trusted, epoch milliseconds.
+    from_ms: i64,
+    witness: Option<Source>,
+    witness_shows: bool,
+    /// An accelerometer object that leads to the landing object that is witness.
+    of_witness: Option<ObjectKey>,
+    /// Another that leads to one with trusted readings.
+    of_another: Option<ObjectKey>,
 }
 
 impl Presence {
-    async fn read(lake: &Lake) -> Result<Self, Error> {
-        let mut presence = Self::default();
-        let stream = Stream::Accelerometer;
-        for object in list_all(lake.store.as_ref(), &layout::manifests(stream)).await? {
-            if let Some(manifest) = lake.load::<Manifest>(&object.key).await? {
-                presence.add(&manifest.value);
-            }
-        }
-        Ok(presence)
-    }
-
     fn add(&mut self, manifest: &Manifest) {
         let Some(slice) = manifest.slices.keys().next() else { return };
         let lead = slice.key(ACCELEROMETER_TRUSTED.location);
         for (person, span) in &manifest.keys {
-            self.leads.entry(*person).or_insert_with(|| lead.clone());
-            if let Some(span) = span {
-                let last_ms = self.last_ms.entry(*person).or_insert(span.last_ms);
-                *last_ms = span.last_ms.max(*last_ms);
+            let Some(person) = self.people.get_mut(person) else { continue };
+            let shows = span.is_some_and(|span| span.last_ms >= person.from_ms);
+            if person.witness == Some(slice.source) {
+                person.witness_shows = shows;
+                person.of_witness = Some(lead.clone());
+            } else if shows && person.of_another.is_none() {
+                person.of_another = Some(lead.clone());
             }
         }
     }
+}
 
-    /// The object to look at, if a person's presence is otherwise than the register has it.
-    fn unlike(&self, person: &KeyHash, from_ms: i64, present: bool) -> Option<ObjectKey> {
-        let has_data = self.last_ms.get(person).is_some_and(|last_ms| *last_ms >= from_ms);
-        (has_data != present).then(|| self.leads.get(person).cloned())?
+impl Person {
+    fn new(from_ms: i64, witness: Option<Source>) -> Self {
+        Self { from_ms, witness, witness_shows: false, of_witness: None, of_another: None }
+    }
+
+    /// The object to look at, if the person's witness is none, or there is one and it has none.
+    fn unlike(self) -> Option<ObjectKey> {
+        match self.witness {
+            Some(_) if self.witness_shows => None,
+            Some(_) => self.of_witness,
+            None => self.of_another,
+        }
     }
 }

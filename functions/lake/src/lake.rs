@@ -15,7 +15,7 @@ use crate::key::{ETag, LakeKey, ObjectKey, Parts};
 use crate::layout::{LAYOUT_VERSION, SETTINGS};
 use crate::policy::Policies;
 use crate::reader;
-use crate::store::{ByteRange, Object, Precondition, Store, StoreError, Upload};
+use crate::store::{ByteRange, Object, ObjectMeta, Precondition, Store, StoreError, Upload};
 use crate::tables::Table;
 
 /// What a lake records of itself when it is made.
@@ -81,9 +81,8 @@ impl Settings {
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
     pub attempts_max: usize,
-    /// From how many distinct keys on a landing object's manifest is listed as wide, instead of by
-    /// a marker for each of its keys.
-    pub wide_keys_min: usize,
+    /// How many runs landing objects may have added to a key index before they are merged.
+    pub runs_max: usize,
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.
     pub inline_max: usize,
@@ -110,7 +109,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             attempts_max: 64,
-            wide_keys_min: 256,
+            runs_max: 16,
             inline_max: 32,
             concurrency: 8,
             cache_bytes_max: 48 << 20,
@@ -209,6 +208,8 @@ pub struct Lake {
     cache: Mutex<Cache>,
     registered: Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
+    /// Held by whoever merges runs of a key index: once is enough.
+    pub(crate) merging: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -253,6 +254,7 @@ impl Lake {
             cache: Mutex::default(),
             registered: Mutex::default(),
             large: OnceLock::new(),
+            merging: tokio::sync::Mutex::default(),
         })
     }
 
@@ -323,6 +325,29 @@ impl Lake {
                 Some(_) => {}
             }
         }
+        self.read_anew(key, range, decode).await
+    }
+
+    /// Reads an object of the lake's own that was just listed. If it comes from memory, nobody asks
+    /// the store whether it is still there.
+    pub async fn read_listed<T: Send + Sync + 'static>(
+        &self,
+        listed: &ObjectMeta,
+        range: ByteRange,
+        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
+    ) -> Result<Option<Versioned<T>>, Error> {
+        match self.cached::<T>(&listed.key) {
+            Some(known) if known.etag == listed.etag => Ok(Some(known)),
+            _ => self.read_anew(&listed.key, range, decode).await,
+        }
+    }
+
+    async fn read_anew<T: Send + Sync + 'static>(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
+    ) -> Result<Option<Versioned<T>>, Error> {
         let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
         let etag = object.meta.etag.clone();
         let (value, bytes) = decode(object)?;

@@ -4,11 +4,11 @@ use std::fmt;
 
 use chrono::{DateTime, NaiveDate};
 
-use crate::key::{KeyHash, ObjectKey, Part, Revision, Source};
+use crate::key::{ObjectKey, Part, Revision, Source};
 use crate::tables::Stream;
 
 /// Version of the layout and of what lies in it. A lake of another version is refused.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Settings of the lake, recorded in it.
 pub const SETTINGS: &str = "state/lake.json";
@@ -60,6 +60,9 @@ impl From<Span> for (i64, i64) {
 }
 
 impl Span {
+    /// Holds every other.
+    pub const ALWAYS: Self = Self { first_ms: i64::MIN, last_ms: i64::MAX };
+
     /// The span of one reading.
     pub fn at(time_ms: i64) -> Self {
         Self { first_ms: time_ms, last_ms: time_ms }
@@ -69,6 +72,14 @@ impl Span {
     pub fn include(&mut self, time_ms: i64) {
         self.first_ms = self.first_ms.min(time_ms);
         self.last_ms = self.last_ms.max(time_ms);
+    }
+
+    /// The smallest span that holds all of some; `None` of none.
+    pub fn hull(spans: impl IntoIterator<Item = Self>) -> Option<Self> {
+        spans.into_iter().reduce(|hull, span| Self {
+            first_ms: hull.first_ms.min(span.first_ms),
+            last_ms: hull.last_ms.max(span.last_ms),
+        })
     }
 
     /// Whether the two have an instant in common.
@@ -188,24 +199,22 @@ pub fn manifests(stream: Stream) -> String {
     format!("state/{}/manifests/", stream.name())
 }
 
-/// Empty marker: the manifest of `source` names this key.
-pub fn waiting(stream: Stream, key: &KeyHash, source: Source) -> ObjectKey {
-    ObjectKey::new(format!("{}{source}", waiting_for(stream, key)))
+/// Prefix of the runs of a stream's key index.
+pub fn index(stream: Stream) -> String {
+    format!("state/{}/index/", stream.name())
 }
 
-/// Prefix of the markers of a key.
-pub fn waiting_for(stream: Stream, key: &KeyHash) -> String {
-    format!("state/{}/keys/{key}/", stream.name())
+/// A run of a stream's key index. What it was made of tells it from others of its generation; those
+/// that it was merged of are of earlier ones, and listed before it.
+pub fn index_run(stream: Stream, generation: u32, made_of: &[u8]) -> ObjectKey {
+    let made_of = hex::encode(&made_of[..made_of.len().min(16)]);
+    ObjectKey::new(format!("{}{generation:08x}-{made_of}", index(stream)))
 }
 
-/// Empty marker: the manifest of `source` names more keys than have markers of their own.
-pub fn wide(stream: Stream, source: Source) -> ObjectKey {
-    ObjectKey::new(format!("{}{source}", wide_sources(stream)))
-}
-
-/// Prefix of the markers of wide manifests.
-pub fn wide_sources(stream: Stream) -> String {
-    format!("state/{}/wide/", stream.name())
+/// The generation of a run of a stream's key index.
+pub fn index_generation(stream: Stream, key: &ObjectKey) -> Option<u32> {
+    let (generation, _) = key.after(&index(stream))?.split_once('-')?;
+    u32::from_str_radix(generation, 16).ok()
 }
 
 /// Up to which revision of a register part a stream's trusted table was derived.

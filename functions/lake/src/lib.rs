@@ -11,6 +11,7 @@ pub mod derivation;
 pub mod error;
 pub mod events;
 pub mod function;
+pub mod index;
 pub mod key;
 pub mod lake;
 pub mod landing;

@@ -10,11 +10,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::index;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source};
 use crate::lake::{Lake, Put, Versioned};
 use crate::landing::Landed;
 use crate::layout::{self, Slice, Span};
-use crate::store::list_all;
 use crate::tables::Stream;
 
 /// What a landing object holds, and everything it ever held.
@@ -120,8 +120,8 @@ pub async fn load(
 
 /// Publishes what was found in a landing object; `None` if somebody else published meanwhile.
 ///
-/// The markers by which its keys are found come first: a marker without a manifest only costs a
-/// look, a manifest without its markers would never be found.
+/// The index by which its keys are found comes first: an entry without a manifest only costs a look,
+/// a manifest without its entries would never be found.
 pub async fn publish(
     lake: &Lake,
     stream: Stream,
@@ -135,7 +135,8 @@ pub async fn publish(
     if known == Some(&manifest) || (known.is_none() && found.content.version.is_none()) {
         return Ok(Some(manifest));
     }
-    mark_keys(lake, stream, source, known, &manifest).await?;
+    let named = |key: &KeyHash| known.is_some_and(|known| known.keys.contains_key(key));
+    index::add(lake, stream, source, manifest.keys.keys().filter(|key| !named(key))).await?;
     manifest.sequence = manifest.sequence.next();
     let etag = before.as_ref().map(|before| &before.etag);
     match lake.save(&layout::manifest(stream, source), &manifest, etag).await? {
@@ -144,70 +145,14 @@ pub async fn publish(
     }
 }
 
-async fn mark_keys(
-    lake: &Lake,
-    stream: Stream,
-    source: Source,
-    before: Option<&Manifest>,
-    manifest: &Manifest,
-) -> Result<(), Error> {
-    let is_wide = |manifest: &Manifest| manifest.keys.len() >= lake.bounds.wide_keys_min;
-    if before.is_some_and(is_wide) {
-        return Ok(());
-    }
-    if is_wide(manifest) {
-        return lake.mark(&layout::wide(stream, source)).await;
-    }
-    let named = |key: &KeyHash| before.is_some_and(|before| before.keys.contains_key(key));
-    let new = manifest.keys.keys().filter(|key| !named(key));
-    let markers: Vec<ObjectKey> = new.map(|key| layout::waiting(stream, key, source)).collect();
-    stream::iter(markers)
-        .map(Ok)
-        .try_for_each_concurrent(lake.bounds.concurrency, |marker| async move {
-            lake.mark(&marker).await
-        })
-        .await
-}
-
-/// The sources whose manifests have a marker for a key, for each of `keys`.
-pub async fn marked(
-    lake: &Lake,
-    stream: Stream,
-    keys: &BTreeSet<KeyHash>,
-) -> Result<BTreeMap<KeyHash, BTreeSet<Source>>, Error> {
-    let keys: Vec<KeyHash> = keys.iter().copied().collect();
-    stream::iter(keys)
-        .map(|key| async move {
-            Ok((key, sources_below(lake, &layout::waiting_for(stream, &key)).await?))
-        })
-        .buffered(lake.bounds.concurrency)
-        .try_collect()
-        .await
-}
-
-/// The sources whose manifests name more keys than have markers.
-pub async fn wide(lake: &Lake, stream: Stream) -> Result<BTreeSet<Source>, Error> {
-    sources_below(lake, &layout::wide_sources(stream)).await
-}
-
-async fn sources_below(lake: &Lake, prefix: &str) -> Result<BTreeSet<Source>, Error> {
-    let markers = list_all(lake.store.as_ref(), prefix).await?;
-    let source = |marker: &ObjectKey| marker.after(prefix).and_then(Source::parse);
-    Ok(markers.iter().filter_map(|marker| source(&marker.key)).collect())
-}
-
-/// The manifests that name any of `keys`, found through the layout: by a listing for each key, and
-/// by a look into those that name very many.
+/// The manifests that name any of `keys`, found through the index.
 pub async fn naming(
     lake: &Lake,
     stream: Stream,
     keys: &BTreeSet<KeyHash>,
 ) -> Result<BTreeMap<Source, Versioned<Manifest>>, Error> {
-    if keys.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let mut sources = wide(lake, stream).await?;
-    sources.extend(marked(lake, stream, keys).await?.into_values().flatten());
+    let found = index::find(lake, stream, keys).await?;
+    let sources: BTreeSet<Source> = found.into_values().flatten().collect();
     stream::iter(sources)
         .map(|source| async move { Ok((source, load(lake, stream, source).await?)) })
         .buffered(lake.bounds.concurrency)

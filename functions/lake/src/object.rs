@@ -28,7 +28,7 @@ use crate::key::{ETag, ObjectKey};
 use crate::lake::{Lake, Versioned};
 use crate::landing::row_bytes;
 use crate::layout::Span;
-use crate::store::{ByteRange, Object, Store};
+use crate::store::{ByteRange, Object, ObjectMeta, Store};
 use crate::tables::Table;
 
 const FOOTER: &str = "stedi.footer";
@@ -119,6 +119,11 @@ impl Occupancy {
 }
 
 impl Noted {
+    /// What a listing says of it.
+    pub fn meta(&self, key: ObjectKey) -> ObjectMeta {
+        ObjectMeta { key, etag: self.etag.clone(), size_bytes: self.size_bytes }
+    }
+
     /// Whether it has rows, or had any.
     pub fn occupancy(&self) -> Occupancy {
         Occupancy::new(usize::try_from(self.rows).unwrap_or(usize::MAX), self.footer.had_rows)
@@ -300,12 +305,14 @@ enum Parts {
     Groups(ArrowReaderMetadata),
 }
 
-/// Opens a derived object; a small one is read at once, and kept.
-pub async fn open(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
+/// Opens a derived object that was just listed; a small one is read at once, and kept. What is
+/// opened may be a later version: compare its tag.
+pub async fn open(lake: &Lake, listed: &ObjectMeta) -> Result<Option<Versioned<Opened>>, Error> {
+    let key = &listed.key;
     let mut wanted = lake.bounds.small_bytes_max.max(FOOTER_BYTES);
     loop {
         let mut more = None;
-        let opened = lake.read(key, ByteRange::Suffix(wanted), |object| {
+        let opened = lake.read_listed(listed, ByteRange::Suffix(wanted), |object| {
             if object.meta.size_bytes <= lake.bounds.small_bytes_max {
                 let Rows { footer, batch } = decode(key, object.bytes)?;
                 let (rows, bytes) = (batch.num_rows() as u64, row_bytes(&batch) as usize);

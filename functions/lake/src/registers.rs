@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
+use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
 use crate::lake::{Lake, Versioned};
 use crate::policy::Consent;
 
@@ -104,8 +104,9 @@ pub struct TrustedPart {
 pub struct CuratedRow {
     /// Their record in customer_trusted; `None`: they are not trusted now.
     pub trusted: Option<TrustedRow>,
-    /// Whether they have accelerometer data that is trusted: only then they are curated.
-    pub present: bool,
+    /// A landing object with accelerometer data of theirs that is trusted; `None` if there is
+    /// none: only with some they are curated.
+    pub witness: Option<Source>,
     /// Every serial number they were ever curated with.
     pub devices: BTreeSet<KeyHash>,
     /// When anything changed that matters to readings.
@@ -126,7 +127,7 @@ pub struct TrustedRow {
 impl CuratedRow {
     /// The trusted record of a person who is curated.
     pub fn curated(&self) -> Option<&TrustedRow> {
-        self.trusted.as_ref().filter(|_| self.present)
+        self.trusted.as_ref().filter(|_| self.witness.is_some())
     }
 }
 

@@ -18,7 +18,7 @@ mod join;
 mod transform;
 mod unfinished;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -32,7 +32,7 @@ use lake::object::{self, Opened, Version};
 use lake::partitions;
 use lake::registers::{CuratedRegister, load_parts};
 use lake::report::Report;
-use lake::store::{ObjectMeta, list_all};
+use lake::store::ObjectMeta;
 use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
 
 pub use self::transform::{Owners, Pairing, Pairs};
@@ -40,41 +40,64 @@ pub use self::transform::{Owners, Pairing, Pairs};
 /// The function.
 pub struct MachineLearningCurated;
 
+/// What a changed object asks for, of its day.
+#[derive(Clone, Copy, Debug)]
+pub enum Changed {
+    /// A step trainer object: its slice.
+    Steps(Slice),
+    /// An accelerometer object: the slices of the step trainer objects whose time range it overlaps.
+    Motions(Span),
+}
+
 impl Function for MachineLearningCurated {
-    type Unit = Slice;
-    type Detail = ();
+    /// A day: what is listed of it is listed once for all that changed.
+    type Unit = ReadingDate;
+    type Detail = Changed;
     type Settle = ();
 
     fn name(&self) -> &'static str {
         env!("CARGO_PKG_NAME")
     }
 
-    /// A step trainer object is derived; an accelerometer object asks for the step trainer objects
-    /// whose time range it overlaps.
-    async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Slice, (), ()>, Error> {
-        if let Some(slice) = Slice::of_key(key, layout::TRUSTED_STEP_TRAINER) {
-            return Ok(Plan::unit(slice));
-        }
-        let Some(moved) = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER) else {
-            return Ok(Plan::nothing());
+    async fn plan(
+        &self,
+        _: &Lake,
+        key: &ObjectKey,
+    ) -> Result<Plan<ReadingDate, Changed, ()>, Error> {
+        let steps = Slice::of_key(key, layout::TRUSTED_STEP_TRAINER);
+        let motions = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER);
+        let changed = match (steps, motions) {
+            (Some(steps), _) => Some((steps.date, vec![Changed::Steps(steps)])),
+            (_, Some(motions)) => Some((motions.date, vec![Changed::Motions(motions.span())])),
+            _ => None,
         };
-        let zone = layout::TRUSTED_STEP_TRAINER;
-        let overlapping = overlapping(lake, zone, moved.date, moved.span()).await?;
-        let slices = overlapping.iter().filter_map(|step| Slice::of_key(&step.key, zone));
-        Ok(Plan { units: slices.map(|slice| (slice, Vec::new())).collect(), ..Plan::nothing() })
+        Ok(Plan { units: changed.into_iter().collect(), ..Plan::nothing() })
     }
 
-    async fn work(&self, lake: &Lake, slice: &Slice, _: Vec<()>) -> Result<Report, Error> {
+    async fn work(
+        &self,
+        lake: &Lake,
+        date: &ReadingDate,
+        changed: Vec<Changed>,
+    ) -> Result<Report, Error> {
+        let mut slices = slices(lake, *date, &changed).await?;
+        if slices.is_empty() {
+            return Ok(Report::default());
+        }
         lake.register(&MACHINE_LEARNING_CURATED).await?;
-        for attempt in 0..lake.bounds.attempts_max {
-            if let Some(mut report) = attempt_derive(lake, *slice).await? {
-                report.conflicts = attempt as u64;
+        let mut report = Report::default();
+        for _ in 0..lake.bounds.attempts_max {
+            let (derived, moved) = attempt_derive(lake, slices).await?;
+            report += derived;
+            if moved.is_empty() {
                 return Ok(report);
             }
+            report.conflicts += moved.len() as u64;
+            slices = moved;
         }
         Err(Error::Contended {
-            what: format!("derive {}", slice.key(layout::CURATED_MACHINE_LEARNING)),
-            moved: "the target or an input".to_owned(),
+            what: format!("derive {} of {date}", MACHINE_LEARNING_CURATED.name),
+            moved: "a target or an input".to_owned(),
             attempts: lake.bounds.attempts_max,
         })
     }
@@ -88,50 +111,131 @@ impl Function for MachineLearningCurated {
     }
 }
 
-/// The objects of a day below `zone` whose time range has an instant in common with `span`.
-async fn overlapping(
+/// The slices of a day to derive.
+async fn slices(
     lake: &Lake,
-    zone: &str,
     date: ReadingDate,
-    span: Span,
-) -> Result<Vec<ObjectMeta>, Error> {
-    let prefix = format!("{zone}{READING_DATE}={date}/");
-    let mut objects = list_all(lake.store.as_ref(), &prefix).await?;
-    objects.retain(|object| {
-        Slice::of_key(&object.key, zone).is_some_and(|slice| slice.span().overlaps(span))
-    });
-    Ok(objects)
+    changed: &[Changed],
+) -> Result<BTreeSet<Slice>, Error> {
+    let mut slices = BTreeSet::new();
+    let mut spans = Vec::new();
+    for changed in changed {
+        match changed {
+            Changed::Steps(slice) => drop(slices.insert(*slice)),
+            Changed::Motions(span) => spans.push(*span),
+        }
+    }
+    if let Some(hull) = Span::hull(spans.iter().copied()) {
+        let steps = Day::list(lake, layout::TRUSTED_STEP_TRAINER, date, hull).await?;
+        let listed = steps.objects.iter().map(|(slice, _)| slice);
+        let overlaps = |slice: &&Slice| spans.iter().any(|span| span.overlaps(slice.span()));
+        slices.extend(listed.filter(overlaps));
+    }
+    Ok(slices)
 }
 
-/// The accelerometer objects a step trainer object of so many rows is joined with.
-async fn motions(lake: &Lake, slice: Slice, rows: usize) -> Result<Vec<ObjectMeta>, Error> {
-    if rows == 0 {
-        return Ok(Vec::new());
+/// Objects of a day, as they were listed.
+struct Day {
+    objects: Vec<(Slice, ObjectMeta)>,
+}
+
+impl Day {
+    /// The objects of a day below `zone` whose time range has an instant in common with `span`.
+    async fn list(lake: &Lake, zone: &str, date: ReadingDate, span: Span) -> Result<Self, Error> {
+        let prefix = format!("{zone}{READING_DATE}={date}/");
+        let mut objects = Vec::new();
+        let mut after = None;
+        loop {
+            let page = lake.store.list(&prefix, after.as_ref()).await?;
+            let last = page.objects.last().map(|last| last.key.clone());
+            let listed = page.objects.into_iter();
+            let sliced = listed.filter_map(|meta| Some((Slice::of_key(&meta.key, zone)?, meta)));
+            objects.extend(sliced);
+            // They are in the order of their first times.
+            let passed = objects.last().is_some_and(|(slice, _)| slice.first_ms > span.last_ms);
+            if passed || !page.more || last.is_none() {
+                break;
+            }
+            after = last;
+        }
+        objects.retain(|(slice, _)| slice.span().overlaps(span));
+        Ok(Self { objects })
     }
-    overlapping(lake, layout::TRUSTED_ACCELEROMETER, slice.date, slice.span()).await
+
+    /// Those that have an instant in common with `span`.
+    fn overlapping(&self, span: Span) -> Vec<ObjectMeta> {
+        let objects = self.objects.iter().take_while(|(slice, _)| slice.first_ms <= span.last_ms);
+        let overlapping = objects.filter(|(slice, _)| slice.span().overlaps(span));
+        overlapping.map(|(_, meta)| meta.clone()).collect()
+    }
+
+    /// The accelerometer objects that a step trainer object of so many rows is joined with.
+    fn motions(&self, slice: Slice, rows: u64) -> Vec<ObjectMeta> {
+        if rows == 0 { Vec::new() } else { self.overlapping(slice.span()) }
+    }
+}
+
+/// One attempt at some slices of a day; returns those of which something moved.
+///
+/// All targets are noted before the accelerometer objects are listed, once for all of them.
+async fn attempt_derive(
+    lake: &Lake,
+    slices: BTreeSet<Slice>,
+) -> Result<(Report, BTreeSet<Slice>), Error> {
+    let hull = Span::hull(slices.iter().map(Slice::span));
+    let (Some(first), Some(hull)) = (slices.first().copied(), hull) else {
+        return Ok((Report::default(), BTreeSet::new()));
+    };
+    let noted: Vec<(Slice, Target)> = stream::iter(slices)
+        .map(|slice| async move {
+            let target = Target::note(lake, slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
+            Ok::<_, Error>((slice, target))
+        })
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await?;
+    let day = &Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?;
+    // One that cannot be derived does not cost its neighbours.
+    let derived: Vec<(Slice, Result<Option<Report>, Error>)> = stream::iter(noted)
+        .map(|(slice, target)| async move { (slice, derive(lake, slice, target, day).await) })
+        .buffered(lake.bounds.concurrency)
+        .collect()
+        .await;
+    let mut report = Report::default();
+    let mut moved = BTreeSet::new();
+    for (slice, derived) in derived {
+        match derived? {
+            Some(derived) => report += derived,
+            None => drop(moved.insert(slice)),
+        }
+    }
+    Ok((report, moved))
 }
 
 /// The version the object of a slice has once it is derived from what there is now.
-async fn current_version(lake: &Lake, slice: Slice) -> Result<Option<Version>, Error> {
+async fn current_version(lake: &Lake, slice: Slice, day: &Day) -> Result<Option<Version>, Error> {
     let noted = object::note(lake, &slice.key(layout::TRUSTED_STEP_TRAINER)).await?;
-    let Some(noted) = noted else { return Ok(None) };
-    let rows = usize::try_from(noted.rows).unwrap_or(usize::MAX);
-    Ok(Some(version(lake, &noted.etag, &motions(lake, slice, rows).await?)))
+    Ok(noted.map(|noted| version(lake, &noted.etag, &day.motions(slice, noted.rows))))
 }
 
-/// One attempt; `None` if something moved.
-async fn attempt_derive(lake: &Lake, slice: Slice) -> Result<Option<Report>, Error> {
-    let target = Target::note(lake, slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
-    let Some(steps) = Input::open(lake, slice.key(layout::TRUSTED_STEP_TRAINER)).await? else {
+/// Derives a slice; `None` if something moved.
+async fn derive(
+    lake: &Lake,
+    slice: Slice,
+    target: Target,
+    day: &Day,
+) -> Result<Option<Report>, Error> {
+    let key = slice.key(layout::TRUSTED_STEP_TRAINER);
+    let Some(steps) = object::note(lake, &key).await? else {
         return Ok(Some(Report::default()));
     };
-    let rows = usize::try_from(steps.opened.value.rows).unwrap_or(usize::MAX);
-    let motions = motions(lake, slice, rows).await?;
-    let version = version(lake, &steps.opened.etag, &motions);
+    let motions = day.motions(slice, steps.rows);
+    let version = version(lake, &steps.etag, &motions);
     let mut report = Report::default();
     let settled = match target.settled(&version, &mut report) {
         Some(settled) => Some(settled),
         None => {
+            let Some(steps) = Input::open(lake, steps.meta(key)).await? else { return Ok(None) };
             let Some(motions) = open_all(lake, motions).await? else { return Ok(None) };
             join::derive(lake, &target, version, &steps, &motions, &mut report).await?
         }
@@ -149,9 +253,11 @@ struct Input {
 }
 
 impl Input {
-    async fn open(lake: &Lake, key: ObjectKey) -> Result<Option<Self>, Error> {
-        let opened = object::open(lake, &key).await?;
-        Ok(opened.map(|opened| Self { key, opened }))
+    /// Opens an object that was listed; `None` if it moved since.
+    async fn open(lake: &Lake, listed: ObjectMeta) -> Result<Option<Self>, Error> {
+        let opened = object::open(lake, &listed).await?;
+        let unmoved = opened.filter(|opened| opened.etag == listed.etag);
+        Ok(unmoved.map(|opened| Self { key: listed.key, opened }))
     }
 
     /// A row group; `None` if the object moved.
@@ -163,10 +269,7 @@ impl Input {
 /// Opens the accelerometer objects of a listing; `None` if one moved since.
 async fn open_all(lake: &Lake, motions: Vec<ObjectMeta>) -> Result<Option<Vec<Input>>, Error> {
     let opened: Vec<Option<Input>> = stream::iter(motions)
-        .map(|listed| async move {
-            let found = Input::open(lake, listed.key).await?;
-            Ok::<_, Error>(found.filter(|found| found.opened.etag == listed.etag))
-        })
+        .map(|listed| Input::open(lake, listed))
         .buffered(lake.bounds.concurrency)
         .try_collect()
         .await?;

@@ -36,7 +36,7 @@ pub fn covers<'a>(
 
 #[cfg(test)]
 mod tests {
-    use lake::key::Revision;
+    use lake::key::{ObjectKey, Revision, Source};
     use lake::registers::{CuratedRow, TrustedRow};
 
     use super::*;
@@ -49,7 +49,7 @@ mod tests {
         let trusted = TrustedRow { digest: hash("0"), since_ms, device: Some(hash(device)) };
         CuratedRow {
             trusted: Some(trusted),
-            present,
+            witness: present.then(|| Source::of(&ObjectKey::new("landing/accelerometer/a.json"))),
             devices: [hash(device)].into(),
             revision: Revision(revision),
         }

@@ -74,7 +74,7 @@ async fn difference(
     let mut balance = wanted.clone();
     let mut occupied = BTreeSet::new();
     for listed in list_all(lake.store.as_ref(), table.location).await? {
-        let Some(opened) = object::open(lake, &listed.key).await? else { continue };
+        let Some(opened) = object::open(lake, &listed).await? else { continue };
         let slice = Slice::of_key(&listed.key, table.location);
         for group in 0..opened.value.groups() {
             let rows = object::read_group(lake, &listed.key, &opened, group).await?;

@@ -49,7 +49,7 @@ pub fn crowd(count: usize, turns: Turns) -> Fared {
     let setting = Setting {
         parts: 1,
         policies: Policies::default(),
-        wide_keys_min: 256,
+        runs_max: 256,
         inline_max: 32,
         concurrency: 8,
         attempts_max: lake::lake::Bounds::default().attempts_max,

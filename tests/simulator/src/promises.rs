@@ -44,7 +44,7 @@ fn broken(promise: Promise, what: impl Into<String>) -> Checked {
 
 pub(crate) fn after_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checked {
     let key = put.key;
-    if key.after("state/").is_some() && !key.as_str().contains("/keys/") {
+    if key.after("state/").is_some() && !key.as_str().contains("/index/") {
         return after_state(world, put);
     }
     if layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_some() {

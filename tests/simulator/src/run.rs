@@ -612,7 +612,7 @@ pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     let parts = Parts::try_from(setting.parts).expect("a power of two");
     let mut lake = Lake::open(store, catalog, key, parts, setting.policies).await.ok()?;
     lake.bounds.attempts_max = setting.attempts_max;
-    lake.bounds.wide_keys_min = setting.wide_keys_min;
+    lake.bounds.runs_max = setting.runs_max;
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
     limit(&mut lake.bounds, setting.memory);

@@ -23,8 +23,8 @@ pub struct Setting {
     pub parts: u16,
     /// Policies of the lake.
     pub policies: Policies,
-    /// `Bounds::wide_keys_min`.
-    pub wide_keys_min: usize,
+    /// `Bounds::runs_max`.
+    pub runs_max: usize,
     /// `Bounds::inline_max`.
     pub inline_max: usize,
     /// `Bounds::concurrency`.
@@ -154,7 +154,7 @@ impl Setting {
         Self {
             parts: *random.one(&[1, 2, 4]),
             policies,
-            wide_keys_min: 2 + random.below(3),
+            runs_max: 1 + random.below(3),
             inline_max: random.below(3),
             concurrency: *random.one(&[1, 1, 2, 8]),
             attempts_max: attempts_max(),

@@ -1,0 +1,95 @@
+//! The key index beside a plain map.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lake::catalog::StoreCatalog;
+use lake::index;
+use lake::key::{KeyHash, LakeKey, ObjectKey, Parts, Source};
+use lake::lake::Lake;
+use lake::layout;
+use lake::policy::Policies;
+use lake::store::{MemoryStore, list_all};
+use lake::tables::Stream;
+
+const STREAM: Stream = Stream::Accelerometer;
+
+async fn open(small_bytes_max: u64) -> Lake {
+    let store = Arc::new(MemoryStore::default());
+    let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
+    let key = LakeKey::new(b"a secret of the index test").unwrap();
+    let parts = Parts::try_from(16).unwrap();
+    let mut lake = Lake::open(store, catalog, key, parts, Policies::default()).await.unwrap();
+    lake.bounds.small_bytes_max = small_bytes_max;
+    lake
+}
+
+fn source(number: usize) -> Source {
+    Source::of(&ObjectKey::new(format!("landing/accelerometer/{number}.json")))
+}
+
+fn person(lake: &Lake, number: usize) -> KeyHash {
+    lake.key.person(&format!("{number}@test.com"))
+}
+
+/// An index of so many landing objects, each of which holds the people that `holds` says.
+async fn indexed(
+    lake: &Lake,
+    objects: usize,
+    holds: impl Fn(usize) -> Vec<usize>,
+) -> BTreeMap<KeyHash, BTreeSet<Source>> {
+    let mut expected: BTreeMap<KeyHash, BTreeSet<Source>> = BTreeMap::new();
+    for object in 0..objects {
+        let keys: Vec<KeyHash> = holds(object).into_iter().map(|it| person(lake, it)).collect();
+        index::add(lake, STREAM, source(object), &keys).await.unwrap();
+        for key in keys {
+            expected.entry(key).or_default().insert(source(object));
+        }
+    }
+    expected
+}
+
+async fn runs(lake: &Lake) -> usize {
+    list_all(lake.store.as_ref(), &layout::index(STREAM)).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn every_landing_object_of_a_key_is_found_however_much_is_read_at_once() {
+    for small_bytes_max in [u64::MAX, 1 << 10, 0] {
+        let lake = open(small_bytes_max).await;
+        let holds =
+            |object: usize| (0..object % 40).map(|it| (object * 7 + it * it) % 300).collect();
+        let expected = indexed(&lake, 1_500, holds).await;
+        let keys = expected.keys().copied().collect();
+        assert_eq!(index::find(&lake, STREAM, &keys).await.unwrap(), expected);
+        for (key, sources) in expected.iter().step_by(17) {
+            let found = index::find(&lake, STREAM, &[*key].into()).await.unwrap();
+            assert_eq!(found, [(*key, sources.clone())].into());
+        }
+        let nobody = person(&lake, 1_000_000);
+        let found = index::find(&lake, STREAM, &[nobody].into()).await.unwrap();
+        assert_eq!(found, [(nobody, BTreeSet::new())].into());
+    }
+}
+
+#[tokio::test]
+async fn keys_with_far_more_entries_than_others_are_found_and_do_not_hide_them() {
+    let lake = open(0).await;
+    // Four people are in every object, as testers are; the others each in one.
+    let holds = |object: usize| vec![0, 1, 2, 3, 10 + object];
+    let expected = indexed(&lake, 20_000, holds).await;
+    for number in [0, 1, 2, 3, 10, 5_000, 20_009] {
+        let key = person(&lake, number);
+        let found = index::find(&lake, STREAM, &[key].into()).await.unwrap();
+        assert_eq!(found[&key], expected[&key], "{number}");
+    }
+}
+
+#[tokio::test]
+async fn there_are_few_runs_however_many_landing_objects() {
+    let lake = open(0).await;
+    indexed(&lake, 20_000, |object| vec![object, object + 1]).await;
+    let runs = runs(&lake).await;
+    assert!(runs <= 5 * lake.bounds.runs_max, "{runs} runs");
+}
