@@ -18,12 +18,13 @@ mod register;
 mod transform;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
-use lake::lake::{Lake, Put};
+use lake::lake::{Lake, Put, Room};
 use lake::landing::{Landed, Piece, Records};
 use lake::layout;
 use lake::quarantine::{self, Lines};
@@ -41,6 +42,8 @@ pub struct CustomerLandingToTrusted;
 pub struct Folded {
     landing: ObjectKey,
     version: Option<ETag>,
+    /// What its records took until they were.
+    _room: Option<Arc<Room>>,
 }
 
 impl Function for CustomerLandingToTrusted {
@@ -128,7 +131,9 @@ async fn attempt_plan(
     if lake.store.head(key).await?.map(|meta| meta.etag) != landed.version {
         return Ok(Err("the landing object"));
     }
-    let mut parts = std::mem::take(people).split(lake);
+    let people = std::mem::take(people);
+    let _room = people.room.clone();
+    let mut parts = people.split(lake);
     let units = manifest.parts().map(|part| (part, parts.remove(&part).unwrap_or_default()));
     let units = units.collect();
     let report = Report {
@@ -137,7 +142,7 @@ async fn attempt_plan(
         quarantined: landed.summary.fragments,
         ..Report::default()
     };
-    let settle = Some(Folded { landing: key.clone(), version: landed.version });
+    let settle = Some(Folded { landing: key.clone(), version: landed.version, _room });
     Ok(Ok(Plan { units, settle, report }))
 }
 
@@ -162,8 +167,10 @@ async fn read(lake: &Lake, key: &ObjectKey, people: &mut People) -> Result<Lande
             }
         }
     }
-    // What is left waits, with that of other landing objects, until the parts are worked on.
-    if people.bytes > lake.bounds.small_bytes_max {
+    // What is left waits, with that of other landing objects, until the parts are worked on: so that
+    // a part is written once for all of them.
+    people.room = lake.room_to_wait(people.bytes).map(Arc::new);
+    if people.room.is_none() && people.bytes > lake.bounds.small_bytes_max {
         fold_early(lake, key, people).await?;
     }
     Ok(records.landed(lines))
@@ -185,6 +192,8 @@ struct People {
     newest: BTreeMap<KeyHash, Customer>,
     /// Memory they take, about.
     bytes: u64,
+    /// In which they wait.
+    room: Option<Arc<Room>>,
 }
 
 impl People {

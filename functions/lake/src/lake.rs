@@ -69,7 +69,8 @@ impl Settings {
 /// - four times `held_bytes_max` for the large ones, of all invocations of the process together:
 ///   what is held, the same joined, the same sorted, and the same encoded. What takes more is read
 ///   again and written row group by row group, sorted within each; then there are `open_bytes_max`
-///   for the uploads that are open;
+///   for the uploads that are open, or for customer records that wait to be folded with those of
+///   other objects;
 ///
 /// beside `cache_bytes_max`, the reader (a batch, the longest record and a few hundred KiB), and
 /// what grows with the people, not with their readings: the register parts, and 150 bytes or so for
@@ -99,7 +100,7 @@ pub struct Bounds {
     /// ones together, bytes; beyond, they are dealt with as they pass.
     pub held_bytes_max: u64,
     /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
-    /// left to another pass.
+    /// left to another pass. Where nothing is uploaded so, what customer records may take that wait.
     pub open_bytes_max: u64,
     /// Bytes that an upload is given at once.
     pub piece_bytes: usize,
@@ -141,6 +142,7 @@ pub enum Put {
 }
 
 /// Room for a large object in memory, until it is dropped.
+#[derive(Debug)]
 pub struct Room {
     bytes: u64,
     _permit: Option<OwnedSemaphorePermit>,
@@ -208,6 +210,7 @@ pub struct Lake {
     cache: Mutex<Cache>,
     registered: Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
+    waiting: OnceLock<Arc<Semaphore>>,
     /// Held by whoever merges runs of a key index: once is enough.
     pub(crate) merging: tokio::sync::Mutex<()>,
 }
@@ -254,6 +257,7 @@ impl Lake {
             cache: Mutex::default(),
             registered: Mutex::default(),
             large: OnceLock::new(),
+            waiting: OnceLock::new(),
             merging: tokio::sync::Mutex::default(),
         })
     }
@@ -300,6 +304,17 @@ impl Lake {
         let room = Arc::clone(self.large.get_or_init(all));
         // It is never closed, so that there is a permit in the end.
         Room { bytes, _permit: room.acquire_many_owned(units(bytes)).await.ok() }
+    }
+
+    /// Room for records that wait for others of their batch, if there is any left: nobody waits for
+    /// it, so that nobody waits for ever.
+    pub fn room_to_wait(&self, bytes: u64) -> Option<Room> {
+        let units = |bytes: u64| u32::try_from(bytes.div_ceil(ROOM_BYTES)).unwrap_or(u32::MAX);
+        let most = self.bounds.open_bytes_max / ROOM_BYTES;
+        let all = || Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(0)));
+        let room = Arc::clone(self.waiting.get_or_init(all));
+        let permit = room.try_acquire_many_owned(units(bytes)).ok()?;
+        Some(Room { bytes, _permit: Some(permit) })
     }
 
     /// Begins to write an object piece by piece.

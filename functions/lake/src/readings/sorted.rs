@@ -3,13 +3,14 @@
 //! Those of an object that takes more memory than may be held are counted and let go; the object
 //! passes again to derive its days.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch, StringArray, UInt32Array};
-use arrow_ord::sort::{SortColumn, lexsort_to_indices};
-use arrow_schema::ArrowError;
+use arrow_ord::ord::{DynComparator, make_comparator};
+use arrow_schema::{ArrowError, SortOptions};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
 
@@ -283,12 +284,27 @@ impl Day {
 }
 
 /// Sorts rows by time, then by every other column: an order that does not depend on how they came.
+///
+/// Numbers first: only rows of the same time are compared in full, and rows that come in order, as
+/// they do as a rule, are left as they are.
 pub fn sorted_by(batch: &RecordBatch, time_column: &str) -> Result<RecordBatch, ArrowError> {
     let time = batch.schema().index_of(time_column)?;
-    let others = (0..batch.num_columns()).filter(|column| *column != time);
-    let columns: Vec<SortColumn> = std::iter::once(time)
-        .chain(others)
-        .map(|column| SortColumn { values: batch.column(column).clone(), options: None })
-        .collect();
-    take_record_batch(batch, &lexsort_to_indices(&columns, None)?)
+    let times = batch.column(time).as_primitive::<Int64Type>().values();
+    if times.is_sorted_by(|a, b| a < b) {
+        return Ok(batch.clone());
+    }
+    let mut rows: Vec<(i64, u32)> = times.iter().copied().zip(0..).collect();
+    rows.sort_unstable();
+    let others = batch.columns().iter().enumerate().filter(|(column, _)| *column != time);
+    let compare: Vec<DynComparator> = others
+        .map(|(_, values)| make_comparator(values, values, SortOptions::default()))
+        .collect::<Result<_, _>>()?;
+    for same in rows.chunk_by_mut(|(a, _), (b, _)| a == b) {
+        same.sort_unstable_by(|(_, a), (_, b)| {
+            let mut columns = compare.iter().map(|compare| compare(*a as usize, *b as usize));
+            columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        });
+    }
+    let indices = rows.into_iter().map(|(_, row)| row).collect::<UInt32Array>();
+    take_record_batch(batch, &indices)
 }
