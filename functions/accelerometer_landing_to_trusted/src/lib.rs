@@ -17,7 +17,7 @@ use lake::key::{KeyHash, LakeKey, Part, Revision};
 use lake::lake::Lake;
 use lake::layout;
 use lake::readings::{Coverage, Readings, Rule};
-use lake::registers::{Consents, load_parts, parts_of};
+use lake::registers::{ConsentRow, slim};
 use lake::tables::{ACCELEROMETER_TRUSTED, Stream, Table};
 
 pub use self::transform::covers;
@@ -46,10 +46,8 @@ impl Rule for AccelerometerLandingToTrusted {
     }
 
     async fn coverage(lake: &Lake, users: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
-        let parts = parts_of(lake, users);
-        let consents = load_parts::<Consents>(lake, parts, layout::consents).await?;
-        let consents = consents.values().map(|part| part.value.as_ref());
-        Ok(covers(consents, users, lake.settings.policies.consent))
+        let consents = slim::rows(lake, layout::consents, users.iter().map(slim::half)).await?;
+        Ok(covers(&consents, users, lake.settings.policies.consent))
     }
 
     async fn changed(
@@ -57,10 +55,16 @@ impl Rule for AccelerometerLandingToTrusted {
         part: Part,
         above: Revision,
     ) -> Result<(Revision, BTreeSet<KeyHash>), Error> {
-        let Some(consents) = lake.load::<Consents>(&layout::consents(part)).await? else {
+        let key = layout::consents(part);
+        let current = slim::revision(lake, &key).await?;
+        let revision = current.map_or(Revision(0), |(_, revision)| revision);
+        if revision <= above {
+            return Ok((revision, BTreeSet::new()));
+        }
+        let Some(consents) = slim::load::<ConsentRow>(lake, &key).await? else {
             return Ok((Revision(0), BTreeSet::new()));
         };
-        let changed = consents.value.people.iter().filter(|(_, row)| row.revision > above);
-        Ok((consents.value.revision, changed.map(|(person, _)| *person).collect()))
+        let changed = consents.people.iter().filter(|(_, row)| row.revision > above);
+        Ok((consents.revision, changed.map(|(person, _)| *person).collect()))
     }
 }

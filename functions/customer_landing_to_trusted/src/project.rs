@@ -7,7 +7,7 @@ use lake::key::{ObjectKey, Part};
 use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::object::{self, Ledger, Version};
-use lake::registers::{ConsentRow, Consents};
+use lake::registers::{ConsentRow, Consents, slim};
 use lake::report::Report;
 use lake::tables::CUSTOMER_TRUSTED;
 
@@ -58,10 +58,10 @@ pub(crate) async fn behind(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     for part in lake.settings.parts.all() {
         let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
         let Some(revision) = found.map(|found| found.value.revision) else { continue };
-        let consents = lake.load::<Consents>(&layout::consents(part)).await?;
+        let consents = slim::revision(lake, &layout::consents(part)).await?;
         let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
         let trusted = object::note(lake, &target).await?;
-        let follows = consents.is_some_and(|consents| consents.value.revision == revision)
+        let follows = consents.is_some_and(|(_, consents)| consents == revision)
             && trusted.is_some_and(|noted| noted.footer.version.source == revision.to_string());
         if !follows {
             behind.push(target);
@@ -77,19 +77,19 @@ async fn project_consents(
     register: &CustomerRegister,
 ) -> Result<bool, Error> {
     let key = layout::consents(part);
-    let found = lake.load::<Consents>(&key).await?;
-    if let Some(found) = &found
-        && found.value.revision >= register.revision
+    let found = slim::revision(lake, &key).await?;
+    if let Some((_, revision)) = found
+        && revision >= register.revision
     {
-        return Ok(found.value.revision == register.revision);
+        return Ok(revision == register.revision);
     }
     let people = register.people.iter().map(|(person, row)| {
         let since_ms = row.record.as_ref().and_then(Customer::research_since_ms);
         (*person, ConsentRow { since_ms, revision: row.consent_revision })
     });
     let consents = Consents { revision: register.revision, people: people.collect() };
-    let etag = found.as_ref().map(|found| &found.etag);
-    Ok(lake.save(&key, &consents, etag).await? != Put::Moved)
+    let etag = found.as_ref().map(|(etag, _)| etag);
+    Ok(slim::save(lake, &key, &consents, etag).await? != Put::Moved)
 }
 
 fn trusted_rows(register: &CustomerRegister) -> Result<(arrow_array::RecordBatch, Ledger), Error> {

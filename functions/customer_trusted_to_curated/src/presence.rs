@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::error::Error;
-use lake::index;
 use lake::key::{KeyHash, Source};
 use lake::lake::Lake;
 use lake::manifest::{self, Manifest};
@@ -42,7 +41,7 @@ pub(crate) async fn decide(
         before(person).is_some() || doubts.get(*person).is_some_and(|doubt| doubt.anywhere)
     });
     let anywhere: BTreeSet<KeyHash> = anywhere.copied().collect();
-    let found = index::find(lake, Stream::Accelerometer, &anywhere).await?;
+    let found = manifest::sources(lake, Stream::Accelerometer, &anywhere).await?;
     search.among(lake, found).await?;
     let witness = |person| search.witnesses.get(person).copied();
     Ok(doubts.keys().map(|person| (*person, witness(person))).collect())

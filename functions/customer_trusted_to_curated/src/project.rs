@@ -1,15 +1,17 @@
-//! What follows from the curated register: the part of customer_curated.
+//! What follows from the curated register: the owners that others read, then the part of
+//! customer_curated.
 
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
-use lake::key::Part;
-use lake::lake::Lake;
+use lake::index::Index;
+use lake::key::{Part, Revision};
+use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::object::{Ledger, Version};
-use lake::registers::CuratedRegister;
+use lake::registers::{CuratedRegister, Owners, slim};
 use lake::report::Report;
 use lake::tables::CUSTOMER_CURATED;
 
@@ -29,6 +31,31 @@ pub(crate) fn version(lake: &Lake, register: &CuratedRegister) -> Version {
     }
 }
 
+/// Brings the owners up to the register; `false` if they moved, or are ahead of it.
+///
+/// Who ever had a device is said before: whoever looks for the owners of a device finds them all.
+pub(crate) async fn project_owners(
+    lake: &Lake,
+    part: Part,
+    register: &CuratedRegister,
+) -> Result<bool, Error> {
+    let key = layout::owners(part);
+    let found = slim::revision(lake, &key).await?;
+    let known = found.as_ref().map_or(Revision(0), |(_, revision)| *revision);
+    if found.is_some() && known >= register.revision {
+        return Ok(known == register.revision);
+    }
+    let changed = register.people.iter().filter(|(_, row)| row.revision > known);
+    let devices = changed
+        .flat_map(|(person, row)| row.devices.iter().map(|device| (*device, slim::half(person))));
+    let devices = devices.collect();
+    Index::new(lake, layout::DEVICES).add(devices).await?;
+    let people = register.people.iter().map(|(person, row)| (*person, row.owner()));
+    let owners = Owners { revision: register.revision, people: people.collect() };
+    let etag = found.as_ref().map(|(etag, _)| etag);
+    Ok(slim::save(lake, &key, &owners, etag).await? != Put::Moved)
+}
+
 /// Brings the part of customer_curated up to the register, which is at this version of the part of
 /// customer_trusted; the inner error says what moved.
 pub(crate) async fn project(
@@ -37,6 +64,9 @@ pub(crate) async fn project(
     target: &Target,
     register: &CuratedRegister,
 ) -> Result<Result<Report, &'static str>, Error> {
+    if !project_owners(lake, part, register).await? {
+        return Ok(Err("the owners"));
+    }
     let version = version(lake, register);
     if target.is_from_after(&version.source) {
         return Ok(Err("the register"));

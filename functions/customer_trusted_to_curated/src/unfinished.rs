@@ -8,7 +8,7 @@ use lake::lake::Lake;
 use lake::layout;
 use lake::manifest::Manifest;
 use lake::object;
-use lake::registers::CuratedRegister;
+use lake::registers::{CuratedRegister, slim};
 use lake::store::list_all;
 use lake::tables::{ACCELEROMETER_TRUSTED, Stream};
 
@@ -47,7 +47,10 @@ async fn is_settled(lake: &Lake, part: Part, register: &CuratedRegister) -> Resu
     let curated = layout::customer_part(layout::CURATED_CUSTOMER, part);
     let curated = object::note(lake, &curated).await?.map(|noted| noted.footer.version);
     let followed = register.trusted.as_ref().map(|trusted| trusted.etag.clone());
-    let projected = trusted.is_none() || curated == Some(project::version(lake, register));
+    let owners = slim::revision(lake, &layout::owners(part)).await?;
+    let projected = trusted.is_none()
+        || (curated == Some(project::version(lake, register))
+            && owners.is_some_and(|(_, revision)| revision == register.revision));
     let decided = register.unconfirmed.is_empty()
         && (trusted.is_none() || register.consent == lake.settings.policies.consent);
     Ok(trusted == followed && decided && projected)

@@ -103,9 +103,9 @@ impl Source {
         &self.0
     }
 
-    /// Reads the 8 bytes.
-    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
+    /// The source with these bytes.
+    pub fn of_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
     }
 }
 
@@ -137,6 +137,11 @@ impl KeyHash {
     /// The bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+
+    /// The hash with these bytes.
+    pub fn of_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 
     /// Reads 32 hex digits.

@@ -357,7 +357,8 @@ impl Lake {
         }
     }
 
-    async fn read_anew<T: Send + Sync + 'static>(
+    /// Reads an object of the lake's own from the store.
+    pub(crate) async fn read_anew<T: Send + Sync + 'static>(
         &self,
         key: &ObjectKey,
         range: ByteRange,

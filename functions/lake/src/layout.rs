@@ -204,16 +204,16 @@ pub fn index(stream: Stream) -> String {
     format!("state/{}/index/", stream.name())
 }
 
-/// A run of a stream's key index. What it was made of tells it from others of its generation; those
-/// that it was merged of are of earlier ones, and listed before it.
-pub fn index_run(stream: Stream, generation: u32, made_of: &[u8]) -> ObjectKey {
+/// A run of the index below `prefix`. What it was made of tells it from others of its generation;
+/// those that it was merged of are of earlier ones, and listed before it.
+pub fn index_run(prefix: &str, generation: u32, made_of: &[u8]) -> ObjectKey {
     let made_of = hex::encode(&made_of[..made_of.len().min(16)]);
-    ObjectKey::new(format!("{}{generation:08x}-{made_of}", index(stream)))
+    ObjectKey::new(format!("{prefix}{generation:08x}-{made_of}"))
 }
 
-/// The generation of a run of a stream's key index.
-pub fn index_generation(stream: Stream, key: &ObjectKey) -> Option<u32> {
-    let (generation, _) = key.after(&index(stream))?.split_once('-')?;
+/// The generation of a run of the index below `prefix`.
+pub fn index_generation(prefix: &str, key: &ObjectKey) -> Option<u32> {
+    let (generation, _) = key.after(prefix)?.split_once('-')?;
     u32::from_str_radix(generation, 16).ok()
 }
 
@@ -229,11 +229,23 @@ pub fn customer_register(part: Part) -> ObjectKey {
 
 /// The consents: of each person the hash, the date of the consent if there is one, the revision.
 pub fn consents(part: Part) -> ObjectKey {
-    ObjectKey::new(format!("{CONSENTS}part-{part}.json"))
+    ObjectKey::new(format!("{CONSENTS}part-{part}"))
 }
 
 /// Prefix of the consents.
 pub const CONSENTS: &str = "state/customer/consents/";
+
+/// The owners: of each person who was ever trusted the hashes of them and their device, the date of
+/// the consent, whether they are curated, the revision.
+pub fn owners(part: Part) -> ObjectKey {
+    ObjectKey::new(format!("{OWNERS}part-{part}"))
+}
+
+/// Prefix of the owners.
+pub const OWNERS: &str = "state/curated/owners/";
+
+/// Prefix of the index of who ever had a device.
+pub const DEVICES: &str = "state/curated/devices/";
 
 /// The curated register: of each trusted person the hashes, the consent, and whether they moved.
 pub fn curated_register(part: Part) -> ObjectKey {

@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::index;
+use crate::index::Index;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source};
 use crate::lake::{Lake, Put, Versioned};
 use crate::landing::Landed;
@@ -136,7 +136,9 @@ pub async fn publish(
         return Ok(Some(manifest));
     }
     let named = |key: &KeyHash| known.is_some_and(|known| known.keys.contains_key(key));
-    index::add(lake, stream, source, manifest.keys.keys().filter(|key| !named(key))).await?;
+    let new = manifest.keys.keys().filter(|key| !named(key));
+    let new = new.map(|key| (*key, *source.as_bytes())).collect();
+    index(lake, stream).add(new).await?;
     manifest.sequence = manifest.sequence.next();
     let etag = before.as_ref().map(|before| &before.etag);
     match lake.save(&layout::manifest(stream, source), &manifest, etag).await? {
@@ -145,13 +147,29 @@ pub async fn publish(
     }
 }
 
+/// Which landing objects of a stream ever held a key.
+fn index(lake: &Lake, stream: Stream) -> Index<'_> {
+    Index::new(lake, layout::index(stream))
+}
+
+/// The landing objects that ever held each of some keys; and, very seldom, others.
+pub async fn sources(
+    lake: &Lake,
+    stream: Stream,
+    keys: &BTreeSet<KeyHash>,
+) -> Result<BTreeMap<KeyHash, BTreeSet<Source>>, Error> {
+    let found = index(lake, stream).find(keys).await?;
+    let sources = |values: BTreeSet<_>| values.into_iter().map(Source::of_bytes).collect();
+    Ok(found.into_iter().map(|(key, values)| (key, sources(values))).collect())
+}
+
 /// The manifests that name any of `keys`, found through the index.
 pub async fn naming(
     lake: &Lake,
     stream: Stream,
     keys: &BTreeSet<KeyHash>,
 ) -> Result<BTreeMap<Source, Versioned<Manifest>>, Error> {
-    let found = index::find(lake, stream, keys).await?;
+    let found = sources(lake, stream, keys).await?;
     let sources: BTreeSet<Source> = found.into_values().flatten().collect();
     stream::iter(sources)
         .map(|source| async move { Ok((source, load(lake, stream, source).await?)) })

@@ -1,33 +1,92 @@
 //! What the registers of customers say to others: hashes, consents and revisions, no names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::OnceLock;
+pub mod slim;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
-use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
-use crate::lake::{Lake, Versioned};
+use self::slim::{Slim, SlimRow};
+use crate::key::{ETag, KeyHash, Revision, Source};
 use crate::policy::Consent;
 
 /// A part of the consents: of everybody the lake has a record of, consenting or not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Consents {
-    /// Of the part of the customer register this follows from.
-    pub revision: Revision,
-    /// By `key(email)`.
-    pub people: BTreeMap<KeyHash, ConsentRow>,
-}
+pub type Consents = Slim<ConsentRow>;
 
 /// A person's consent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsentRow {
     /// Since when they share their data for research, epoch milliseconds; `None`: they do not.
     pub since_ms: Option<i64>,
     /// When the consent last changed.
     pub revision: Revision,
+}
+
+impl SlimRow for ConsentRow {
+    const BYTES: usize = 9;
+
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.push(u8::from(self.since_ms.is_some()));
+        bytes.extend(self.since_ms.unwrap_or_default().to_be_bytes());
+    }
+
+    fn read(revision: Revision, bytes: &[u8]) -> Option<Self> {
+        let (consents, since_ms) = bytes.split_first()?;
+        let since_ms = i64::from_be_bytes(*since_ms.first_chunk()?);
+        Some(Self { since_ms: (*consents == 1).then_some(since_ms), revision })
+    }
+}
+
+/// A part of the owners: of everybody who was ever trusted.
+pub type Owners = Slim<OwnerRow>;
+
+/// What matters to readings of a person who was ever trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerRow {
+    /// When it last changed.
+    pub revision: Revision,
+    /// `None`: they are not curated now.
+    pub curated: Option<Owner>,
+}
+
+/// What matters to readings of a person who is curated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Since when they share their data for research, epoch milliseconds.
+    pub since_ms: i64,
+    /// Hash of the serial number, if there is one.
+    pub device: Option<KeyHash>,
+}
+
+impl SlimRow for OwnerRow {
+    const BYTES: usize = 25;
+
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let device = self.curated.and_then(|owner| owner.device);
+        let since_ms = self.curated.map(|owner| owner.since_ms).unwrap_or_default();
+        bytes.push(u8::from(self.curated.is_some()) + u8::from(device.is_some()));
+        bytes.extend(since_ms.to_be_bytes());
+        bytes.extend(device.map_or([0; 16], |device| *device.as_bytes()));
+    }
+
+    fn read(revision: Revision, bytes: &[u8]) -> Option<Self> {
+        let (kind, bytes) = bytes.split_first()?;
+        let (since_ms, device) = bytes.split_first_chunk()?;
+        let device = KeyHash::of_bytes(*device.first_chunk()?);
+        let owner = Owner {
+            since_ms: i64::from_be_bytes(*since_ms),
+            device: (*kind == 2).then_some(device),
+        };
+        Some(Self { revision, curated: (*kind > 0).then_some(owner) })
+    }
 }
 
 /// A part of the curated register: of everybody who was ever trusted.
@@ -45,50 +104,7 @@ pub struct CuratedRegister {
     /// the part decides it again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unconfirmed: BTreeSet<KeyHash>,
-    /// Who has or had each device; made when first asked for, and kept with the document.
-    #[serde(skip)]
-    pub index: DeviceIndex,
 }
-
-impl CuratedRegister {
-    /// The people of this part who have or had a device, in order: found without looking at the
-    /// others, so that a few devices cost the same in a large register as in a small one.
-    pub fn people_with(
-        &self,
-        device: &KeyHash,
-    ) -> impl Iterator<Item = (&KeyHash, &CuratedRow)> + '_ {
-        let index = self.index.0.get_or_init(|| {
-            let mut index: HashMap<KeyHash, Vec<KeyHash>> = HashMap::new();
-            for (person, row) in &self.people {
-                for device in &row.devices {
-                    index.entry(*device).or_default().push(*person);
-                }
-            }
-            index
-        });
-        let people = index.get(device).into_iter().flatten();
-        people.filter_map(|person| self.people.get_key_value(person))
-    }
-}
-
-/// An index over a part of the register. It says nothing that the part does not: it is no part of
-/// what makes two of them equal, and a copy, which may be changed, begins without.
-#[derive(Debug, Default)]
-pub struct DeviceIndex(OnceLock<HashMap<KeyHash, Vec<KeyHash>>>);
-
-impl Clone for DeviceIndex {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl PartialEq for DeviceIndex {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for DeviceIndex {}
 
 /// A version of a part of customer_trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,24 +145,10 @@ impl CuratedRow {
     pub fn curated(&self) -> Option<&TrustedRow> {
         self.trusted.as_ref().filter(|_| self.witness.is_some())
     }
-}
 
-/// The parts that some keys fall into.
-pub fn parts_of<'a>(lake: &Lake, keys: impl IntoIterator<Item = &'a KeyHash>) -> BTreeSet<Part> {
-    keys.into_iter().map(|key| key.part(lake.settings.parts)).collect()
-}
-
-/// Reads parts of a register; those that do not exist yet are left out.
-pub async fn load_parts<T: DeserializeOwned + Send + Sync + 'static>(
-    lake: &Lake,
-    parts: impl IntoIterator<Item = Part>,
-    key: fn(Part) -> ObjectKey,
-) -> Result<BTreeMap<Part, Versioned<T>>, Error> {
-    let parts: Vec<Part> = parts.into_iter().collect();
-    stream::iter(parts)
-        .map(|part| async move { Ok::<_, Error>((part, lake.load(&key(part)).await?)) })
-        .buffered(lake.bounds.concurrency)
-        .try_filter_map(|(part, found)| async move { Ok(found.map(|found| (part, found))) })
-        .try_collect()
-        .await
+    /// What matters of it to readings.
+    pub fn owner(&self) -> OwnerRow {
+        let owner = |row: &TrustedRow| Owner { since_ms: row.since_ms, device: row.device };
+        OwnerRow { revision: self.revision, curated: self.curated().map(owner) }
+    }
 }

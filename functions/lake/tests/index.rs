@@ -5,15 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lake::catalog::StoreCatalog;
-use lake::index;
-use lake::key::{KeyHash, LakeKey, ObjectKey, Parts, Source};
+use lake::index::{Index, Value};
+use lake::key::{KeyHash, LakeKey, Parts};
 use lake::lake::Lake;
-use lake::layout;
 use lake::policy::Policies;
 use lake::store::{MemoryStore, list_all};
-use lake::tables::Stream;
 
-const STREAM: Stream = Stream::Accelerometer;
+const PREFIX: &str = "state/accelerometer/index/";
 
 async fn open(small_bytes_max: u64) -> Lake {
     let store = Arc::new(MemoryStore::default());
@@ -25,8 +23,8 @@ async fn open(small_bytes_max: u64) -> Lake {
     lake
 }
 
-fn source(number: usize) -> Source {
-    Source::of(&ObjectKey::new(format!("landing/accelerometer/{number}.json")))
+fn source(number: usize) -> Value {
+    (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()
 }
 
 fn person(lake: &Lake, number: usize) -> KeyHash {
@@ -38,11 +36,12 @@ async fn indexed(
     lake: &Lake,
     objects: usize,
     holds: impl Fn(usize) -> Vec<usize>,
-) -> BTreeMap<KeyHash, BTreeSet<Source>> {
-    let mut expected: BTreeMap<KeyHash, BTreeSet<Source>> = BTreeMap::new();
+) -> BTreeMap<KeyHash, BTreeSet<Value>> {
+    let mut expected: BTreeMap<KeyHash, BTreeSet<Value>> = BTreeMap::new();
     for object in 0..objects {
         let keys: Vec<KeyHash> = holds(object).into_iter().map(|it| person(lake, it)).collect();
-        index::add(lake, STREAM, source(object), &keys).await.unwrap();
+        let pairs = keys.iter().map(|key| (*key, source(object)));
+        index(lake).add(pairs.collect()).await.unwrap();
         for key in keys {
             expected.entry(key).or_default().insert(source(object));
         }
@@ -50,8 +49,12 @@ async fn indexed(
     expected
 }
 
+fn index(lake: &Lake) -> Index<'_> {
+    Index::new(lake, PREFIX)
+}
+
 async fn runs(lake: &Lake) -> usize {
-    list_all(lake.store.as_ref(), &layout::index(STREAM)).await.unwrap().len()
+    list_all(lake.store.as_ref(), PREFIX).await.unwrap().len()
 }
 
 #[tokio::test]
@@ -62,13 +65,13 @@ async fn every_landing_object_of_a_key_is_found_however_much_is_read_at_once() {
             |object: usize| (0..object % 40).map(|it| (object * 7 + it * it) % 300).collect();
         let expected = indexed(&lake, 1_500, holds).await;
         let keys = expected.keys().copied().collect();
-        assert_eq!(index::find(&lake, STREAM, &keys).await.unwrap(), expected);
+        assert_eq!(index(&lake).find(&keys).await.unwrap(), expected);
         for (key, sources) in expected.iter().step_by(17) {
-            let found = index::find(&lake, STREAM, &[*key].into()).await.unwrap();
+            let found = index(&lake).find(&[*key].into()).await.unwrap();
             assert_eq!(found, [(*key, sources.clone())].into());
         }
         let nobody = person(&lake, 1_000_000);
-        let found = index::find(&lake, STREAM, &[nobody].into()).await.unwrap();
+        let found = index(&lake).find(&[nobody].into()).await.unwrap();
         assert_eq!(found, [(nobody, BTreeSet::new())].into());
     }
 }
@@ -81,7 +84,7 @@ async fn keys_with_far_more_entries_than_others_are_found_and_do_not_hide_them()
     let expected = indexed(&lake, 20_000, holds).await;
     for number in [0, 1, 2, 3, 10, 5_000, 20_009] {
         let key = person(&lake, number);
-        let found = index::find(&lake, STREAM, &[key].into()).await.unwrap();
+        let found = index(&lake).find(&[key].into()).await.unwrap();
         assert_eq!(found[&key], expected[&key], "{number}");
     }
 }

@@ -9,7 +9,7 @@ use lake::policy;
 use lake::report::Report;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
-use crate::transform::{Owners, Pairing, Pairs, span_of};
+use crate::transform::{Owners, Pairing, Pairs, devices, span_of};
 use crate::{Input, owners};
 
 const STEP_TIME: &str = "sensorreadingtime";
@@ -37,12 +37,8 @@ pub(crate) async fn derive(
         true => Some(lake.room(bytes).await),
         false => None,
     };
-    let owners = match lake.settings.policies.pairing {
-        policy::Pairing::Timestamp => None,
-        policy::Pairing::Customer => Some(owners(lake).await?),
-    };
     let draft = Draft::new(target, &MACHINE_LEARNING_CURATED, version.clone())?;
-    let mut join = Join { lake, owners, draft, waiting: Waiting::default(), pairs: 0 };
+    let mut join = Join { lake, draft, waiting: Waiting::default(), pairs: 0 };
     if !join.all(steps, motions).await? {
         join.draft.abort().await?;
         return Ok(None);
@@ -65,7 +61,6 @@ const ROW_BYTES: u64 = 128;
 
 struct Join<'a> {
     lake: &'a Lake,
-    owners: Option<Owners>,
     draft: Draft<'a>,
     waiting: Waiting,
     pairs: u64,
@@ -77,8 +72,15 @@ impl Join<'_> {
         for group in 0..steps.opened.value.groups() {
             let Some(batch) = steps.read(self.lake, group).await? else { return Ok(false) };
             let Some(span) = span_of(&batch, STEP_TIME).map_err(failed)? else { continue };
+            let owners = match self.lake.settings.policies.pairing {
+                policy::Pairing::Timestamp => None,
+                policy::Pairing::Customer => {
+                    let devices = devices(&batch, &self.lake.key).map_err(failed)?;
+                    Some(owners(self.lake, &devices).await?)
+                }
+            };
             for motion in motions {
-                if !self.with(&batch, span, motion).await? {
+                if !self.with(&batch, span, owners.as_ref(), motion).await? {
                     return Ok(false);
                 }
             }
@@ -91,6 +93,7 @@ impl Join<'_> {
         &mut self,
         steps: &arrow_array::RecordBatch,
         span: Span,
+        owners: Option<&Owners>,
         motion: &Input,
     ) -> Result<bool, Error> {
         let opened = &motion.opened.value;
@@ -100,7 +103,7 @@ impl Join<'_> {
             }
             let Some(motions) = motion.read(self.lake, group).await? else { return Ok(false) };
             let pairing = Pairing {
-                owners: self.owners.as_ref(),
+                owners,
                 identity: self.lake.settings.policies.identity,
                 key: &self.lake.key,
             };

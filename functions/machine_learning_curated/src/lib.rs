@@ -18,19 +18,20 @@ mod join;
 mod transform;
 mod unfinished;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::derivation::Target;
 use lake::error::Error;
 use lake::function::{Function, Plan};
+use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Versioned};
 use lake::layout::{self, ReadingDate, Slice, Span};
 use lake::object::{self, Opened, Version};
 use lake::partitions;
-use lake::registers::{CuratedRegister, load_parts};
+use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
 use lake::store::ObjectMeta;
 use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
@@ -276,17 +277,13 @@ async fn open_all(lake: &Lake, motions: Vec<ObjectMeta>) -> Result<Option<Vec<In
     Ok(opened.into_iter().collect())
 }
 
-/// The device of each curated person.
-async fn owners(lake: &Lake) -> Result<Owners, Error> {
-    let parts = lake.settings.parts.all();
-    let register = load_parts::<CuratedRegister>(lake, parts, layout::curated_register).await?;
-    let mut owners: BTreeMap<KeyHash, KeyHash> = BTreeMap::new();
-    for part in register.values() {
-        for (person, row) in &part.value.people {
-            owners.extend(row.curated().and_then(|row| row.device).map(|device| (*person, device)));
-        }
-    }
-    Ok(owners)
+/// The device of each curated person who ever had one of some devices.
+async fn owners(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Owners, Error> {
+    let people = Index::new(lake, layout::DEVICES).find(devices).await?;
+    let wanted = people.into_values().flatten();
+    let owners = slim::rows::<OwnerRow>(lake, layout::owners, wanted).await?;
+    let device = |row: OwnerRow| row.curated.and_then(|owner| owner.device);
+    Ok(owners.into_iter().filter_map(|(person, row)| Some((person, device(row)?))).collect())
 }
 
 fn version(lake: &Lake, steps: &ETag, motions: &[ObjectMeta]) -> Version {

@@ -1,7 +1,7 @@
 //! The rule: which step readings and accelerometer readings make a row, and what it says of who
 //! was measured.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
@@ -162,6 +162,13 @@ pub(crate) fn span_of(rows: &RecordBatch, time_column: &str) -> Result<Option<Sp
         .first()
         .zip(times.last())
         .map(|(first, last)| Span { first_ms: *first, last_ms: *last }))
+}
+
+/// The devices of some step readings.
+pub(crate) fn devices(steps: &RecordBatch, key: &LakeKey) -> Result<BTreeSet<KeyHash>, ArrowError> {
+    let mut hashes = Hashes::default();
+    let serials = strings(steps, "serialnumber")?.iter().flatten();
+    Ok(serials.map(|text| hashes.of(text, |text| key.device(text))).collect())
 }
 
 /// Remembers hashes of texts that come up again and again.

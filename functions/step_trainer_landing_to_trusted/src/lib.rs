@@ -12,11 +12,12 @@ mod transform;
 use std::collections::BTreeSet;
 
 use lake::error::Error;
+use lake::index::Index;
 use lake::key::{KeyHash, LakeKey, Part, Revision};
 use lake::lake::Lake;
 use lake::layout;
 use lake::readings::{Coverage, Readings, Rule};
-use lake::registers::{CuratedRegister, load_parts};
+use lake::registers::{CuratedRegister, OwnerRow, slim};
 use lake::tables::{STEP_TRAINER_TRUSTED, Stream, Table};
 
 pub use self::transform::covers;
@@ -44,21 +45,28 @@ impl Rule for StepTrainerLandingToTrusted {
     }
 
     async fn coverage(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
-        let parts = lake.settings.parts.all();
-        let register = load_parts::<CuratedRegister>(lake, parts, layout::curated_register).await?;
-        let register = register.values().map(|part| part.value.as_ref());
-        Ok(covers(register, devices, lake.settings.policies.consent))
+        let people = Index::new(lake, layout::DEVICES).find(devices).await?;
+        let wanted = people.values().flatten().copied();
+        let owners = slim::rows::<OwnerRow>(lake, layout::owners, wanted).await?;
+        Ok(covers(&people, &owners, lake.settings.policies.consent))
     }
 
+    /// The revision is that of the owners, since it is they who say what is admitted: the register
+    /// may be ahead of them.
     async fn changed(
         lake: &Lake,
         part: Part,
         above: Revision,
     ) -> Result<(Revision, BTreeSet<KeyHash>), Error> {
+        let owners = slim::revision(lake, &layout::owners(part)).await?;
+        let revision = owners.map_or(Revision(0), |(_, revision)| revision);
+        if revision <= above {
+            return Ok((revision, BTreeSet::new()));
+        }
         let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
         let Some(register) = found else { return Ok((Revision(0), BTreeSet::new())) };
         let changed = register.value.people.values().filter(|row| row.revision > above);
         let devices = changed.flat_map(|row| row.devices.iter().copied());
-        Ok((register.value.revision, devices.collect()))
+        Ok((revision, devices.collect()))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use lake::key::{ETag, ObjectKey};
 use lake::layout;
-use lake::store::{Object, Precondition, StoreError};
+use lake::store::{ByteRange, Object, Precondition, StoreError};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -62,7 +62,7 @@ fn is_derived(key: &ObjectKey) -> bool {
 }
 
 fn is_register(key: &ObjectKey) -> bool {
-    key.after(layout::CONSENTS).is_some() || key.after(layout::CURATED_REGISTER).is_some()
+    key.after(layout::CONSENTS).is_some() || key.after(layout::OWNERS).is_some()
 }
 
 impl Protocol {
@@ -156,12 +156,27 @@ fn register_before_manifest(bucket: &mut Bucket, call: &Call, delusion: &mut Del
             (Reply::Meta(Some(meta)), Some((etag, _))) => meta.etag = etag.clone(),
             (Reply::Object(Some(object)), Some((etag, bytes))) => {
                 object.meta.etag = etag.clone();
-                object.bytes = bytes.clone();
+                object.meta.size_bytes = bytes.len() as u64;
+                object.bytes = match call {
+                    Call::Get(_, range) => part(bytes, range),
+                    _ => bytes.clone(),
+                };
             }
             _ => {}
         }
     }
     reply
+}
+
+/// The bytes of a range.
+fn part(bytes: &Bytes, range: &ByteRange) -> Bytes {
+    let size = bytes.len();
+    let at = |place: u64| usize::try_from(place).unwrap_or(size).min(size);
+    match range {
+        ByteRange::All => bytes.clone(),
+        ByteRange::Bounded(range) => bytes.slice(at(range.start)..at(range.end)),
+        ByteRange::Suffix(length) => bytes.slice(size - at(*length)..),
+    }
 }
 
 fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion) -> Reply {
@@ -170,7 +185,7 @@ fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion
         Call::Stream(key) if key.after("landing/").is_some() => delusion.applied.clear(),
         Call::Head(key) | Call::Get(key, _) => {
             for (stream, register) in
-                [("accelerometer", layout::CONSENTS), ("step_trainer", layout::CURATED_REGISTER)]
+                [("accelerometer", layout::CONSENTS), ("step_trainer", layout::OWNERS)]
             {
                 if let Some(part) = key.after(&format!("state/{stream}/applied/")) {
                     delusion
@@ -179,9 +194,9 @@ fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion
                 }
             }
             if let Some(applied) = delusion.applied.remove(key)
-                && let Some(register) = bucket.load::<Value>(key)
+                && let Some(register) = bucket.objects.get(key)
             {
-                let revision = register["revision"].as_u64().unwrap_or(0);
+                let revision = bucket.slim_revision(register);
                 let known = bucket.load::<Value>(&applied);
                 if known.is_none_or(|known| known["revision"].as_u64() < Some(revision)) {
                     let bytes = format!("{{\"revision\":{revision}}}").into();

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use lake::catalog::{Catalog, CatalogError, StoreCatalog};
 use lake::key::{ETag, KeyHash, LakeKey, ObjectKey, Part, Parts};
 use lake::layout::{self, ReadingDate, Slice};
+use lake::registers::slim::{Slim, SlimRow};
 use lake::store::{MemoryStore, Store, StoreError};
 use serde::de::DeserializeOwned;
 
@@ -141,6 +142,17 @@ impl Bucket {
     /// A JSON document that was ever written.
     pub(crate) fn document<T: DeserializeOwned>(&self, etag: &ETag) -> T {
         serde_json::from_slice(self.bytes(etag)).expect("a document of the lake's own")
+    }
+
+    /// A slim part of a register that was ever written.
+    pub(crate) fn slim<R: SlimRow>(&self, etag: &ETag) -> Slim<R> {
+        Slim::of_bytes(self.bytes(etag)).expect("a slim part")
+    }
+
+    /// The revision of such a part.
+    pub(crate) fn slim_revision(&self, etag: &ETag) -> u64 {
+        let revision = self.bytes(etag)[8..].first_chunk().expect("its second eight bytes");
+        u64::from_be_bytes(*revision)
     }
 
     /// A JSON document as it is now.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use lake::key::{ETag, ObjectKey, Part, Revision, VersionDigest};
 use lake::layout::{self, ReadingDate, Slice};
 use lake::policy::{Consent, Pairing};
-use lake::registers::{Consents, CuratedRegister};
+use lake::registers::{Consents, CuratedRegister, OwnerRow, Owners};
 use lake::store::Precondition;
 use serde_json::Value;
 
@@ -153,7 +153,7 @@ fn accelerometer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Check
         let consents = layout::consents(part);
         let mut read = observed.read_since(&consents, put.key, put.when);
         let admitted = read.any(|etag| {
-            let consents: Consents = world.bucket.document(etag);
+            let consents: Consents = world.bucket.slim(etag);
             consented(world, &consents, row).is_some_and(|(admits, _)| admits)
         });
         if !admitted {
@@ -168,7 +168,8 @@ fn accelerometer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Check
 fn accelerometer_settled(world: &World) -> Checked {
     let mut parts: BTreeMap<Part, (Consents, Revision)> = BTreeMap::new();
     for part in world.bucket.all_parts() {
-        let consents = world.bucket.load(&layout::consents(part)).unwrap_or_default();
+        let consents = world.bucket.objects.get(&layout::consents(part));
+        let consents = consents.map(|etag| world.bucket.slim(etag)).unwrap_or_default();
         parts.insert(part, (consents, settled(world, "accelerometer", part)));
     }
     for (key, derived) in world.bucket.derived_below(layout::TRUSTED_ACCELEROMETER) {
@@ -203,14 +204,21 @@ fn owners<'a>(
     )
 }
 
+/// Whether a version of the owners admits a step reading for what it says of one of them.
+fn admits(world: &World, owner: &OwnerRow, row: &Row) -> bool {
+    let time_ms = row[0].as_whole().unwrap_or_default();
+    let device = world.bucket.key.device(row[1].as_text().unwrap_or_default());
+    let owner = owner.curated.filter(|owner| owner.device == Some(device));
+    owner.is_some_and(|owner| covers(world, owner.since_ms, time_ms))
+}
+
 fn step_trainer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checked {
     let bucket = &world.bucket;
     for row in &bucket.derived(put.etag).rows {
         let admitted = bucket.all_parts().into_iter().any(|part| {
-            let register = layout::curated_register(part);
-            observed.read_since(&register, put.key, put.when).any(|etag| {
-                let register: CuratedRegister = bucket.document(etag);
-                owners(world, &register, row).any(|(admits, _)| admits)
+            observed.read_since(&layout::owners(part), put.key, put.when).any(|etag| {
+                let owners: Owners = bucket.slim(etag);
+                owners.people.values().any(|owner| admits(world, owner, row))
             })
         });
         if !admitted {

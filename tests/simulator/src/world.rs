@@ -311,7 +311,7 @@ impl Observed {
     fn look(&mut self, clock: u64, key: &ObjectKey, etag: Option<ETag>, noted: bool) {
         let watched = [
             layout::CONSENTS,
-            layout::CURATED_REGISTER,
+            layout::OWNERS,
             layout::TRUSTED_CUSTOMER,
             "state/customer/register/",
         ];

@@ -1,0 +1,253 @@
+//! Slim parts: what a register says to others, in rows of a fixed width that are sorted by the hash
+//! of the person, so that a reader fetches those it needs, and not the part.
+//!
+//! A part begins with 16 bytes: what it is, and its revision. Numbers have their most significant
+//! byte first. A row begins with the hash of the person and the revision it last changed in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use crate::error::Error;
+use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
+use crate::lake::{Lake, Put, Versioned};
+use crate::search::{self, Rows, Unmoved, WINDOW_BYTES};
+use crate::store::{ByteRange, Object, Precondition};
+
+const MAGIC: [u8; 8] = *b"stedi\0s2";
+const HEADER_BYTES: usize = 16;
+const HEADER_SIZE: u64 = HEADER_BYTES as u64;
+/// Bytes of a part up to which it is read at once, however few rows are wanted.
+const SMALL_BYTES: u64 = 64 << 10;
+
+/// What a part says of a person.
+pub trait SlimRow: Clone + Send + Sync + 'static {
+    /// Bytes of it, beside the person and the revision.
+    const BYTES: usize;
+
+    /// When it last changed.
+    fn revision(&self) -> Revision;
+
+    /// Appends the bytes of it.
+    fn write(&self, bytes: &mut Vec<u8>);
+
+    /// Reads them back; `None` if they are no such row.
+    fn read(revision: Revision, bytes: &[u8]) -> Option<Self>;
+}
+
+/// A slim part of a register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slim<R> {
+    /// Of the part of the register that this follows from.
+    pub revision: Revision,
+    /// By `key(email)`.
+    pub people: BTreeMap<KeyHash, R>,
+}
+
+impl<R> Default for Slim<R> {
+    fn default() -> Self {
+        Self { revision: Revision(0), people: BTreeMap::new() }
+    }
+}
+
+const PERSON_BYTES: usize = 16;
+const REVISION_BYTES: usize = 8;
+
+const fn width<R: SlimRow>() -> usize {
+    PERSON_BYTES + REVISION_BYTES + R::BYTES
+}
+
+impl<R: SlimRow> Slim<R> {
+    /// As it is stored.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.people.len() * width::<R>());
+        bytes.extend(MAGIC);
+        bytes.extend(self.revision.0.to_be_bytes());
+        for (person, row) in &self.people {
+            bytes.extend(person.as_bytes());
+            bytes.extend(row.revision().0.to_be_bytes());
+            row.write(&mut bytes);
+        }
+        bytes.into()
+    }
+
+    /// Reads it back; `None` if the bytes are no such part.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (header, rows) = bytes.split_at_checked(HEADER_BYTES)?;
+        Some(Self { revision: revision_in(header)?, people: people::<R>(rows)? })
+    }
+}
+
+fn revision_in(header: &[u8]) -> Option<Revision> {
+    let revision = header.strip_prefix(&MAGIC)?.first_chunk()?;
+    Some(Revision(u64::from_be_bytes(*revision)))
+}
+
+fn people<R: SlimRow>(rows: &[u8]) -> Option<BTreeMap<KeyHash, R>> {
+    let chunks = rows.chunks_exact(width::<R>());
+    if !chunks.remainder().is_empty() {
+        return None;
+    }
+    let row = |row: &[u8]| {
+        let (person, row) = row.split_first_chunk::<PERSON_BYTES>()?;
+        let (revision, row) = row.split_first_chunk::<REVISION_BYTES>()?;
+        let revision = Revision(u64::from_be_bytes(*revision));
+        Some((KeyHash::of_bytes(*person), R::read(revision, row)?))
+    };
+    chunks.map(row).collect()
+}
+
+fn unreadable(key: &ObjectKey) -> Error {
+    Error::Unreadable { key: key.clone(), reason: "it is no slim part of a register".to_owned() }
+}
+
+/// Version and revision of a part; `None` if there is none. Reads its first bytes.
+pub async fn revision(lake: &Lake, key: &ObjectKey) -> Result<Option<(ETag, Revision)>, Error> {
+    let found = lake.store.get(key, ByteRange::Bounded(0..HEADER_SIZE)).await?;
+    let Some(Object { meta, bytes }) = found else { return Ok(None) };
+    let revision = revision_in(&bytes).ok_or_else(|| unreadable(key))?;
+    Ok(Some((meta.etag, revision)))
+}
+
+/// Reads a part whole; `None` if there is none.
+pub async fn load<R: SlimRow>(lake: &Lake, key: &ObjectKey) -> Result<Option<Slim<R>>, Error> {
+    let Some(object) = lake.store.get(key, ByteRange::All).await? else { return Ok(None) };
+    Slim::of_bytes(&object.bytes).map(Some).ok_or_else(|| unreadable(key))
+}
+
+/// Writes a part, if it is still as it was noted.
+pub async fn save<R: SlimRow>(
+    lake: &Lake,
+    key: &ObjectKey,
+    part: &Slim<R>,
+    noted: Option<&ETag>,
+) -> Result<Put, Error> {
+    lake.put(key, part.to_bytes(), Precondition::unchanged(noted)).await
+}
+
+/// What a person is looked up by: the first half of their hash.
+pub type Half = [u8; 8];
+
+/// The first half of a hash.
+pub fn half(person: &KeyHash) -> Half {
+    let mut half = [0; 8];
+    half.copy_from_slice(&person.as_bytes()[..8]);
+    half
+}
+
+/// The rows of some people in the parts that `key` names; and, very seldom, of others. Of a small
+/// part, or for many people, all of it is read, and kept; of a large one the rows alone.
+pub async fn rows<R: SlimRow>(
+    lake: &Lake,
+    key: fn(Part) -> ObjectKey,
+    people: impl IntoIterator<Item = Half>,
+) -> Result<BTreeMap<KeyHash, R>, Error> {
+    let mut parts: BTreeMap<Part, BTreeSet<u64>> = BTreeMap::new();
+    for person in people {
+        let mut hash = [0; 16];
+        hash[..8].copy_from_slice(&person);
+        let part = KeyHash::of_bytes(hash).part(lake.settings.parts);
+        parts.entry(part).or_default().insert(u64::from_be_bytes(person));
+    }
+    let found: Vec<BTreeMap<KeyHash, R>> = stream::iter(parts)
+        .map(|(part, people)| async move { rows_in(lake, &key(part), &people).await })
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// What is kept of a part.
+enum Held {
+    Whole(Bytes),
+    /// Its size, bytes.
+    Large(u64),
+}
+
+fn held(key: &ObjectKey, object: Object) -> Result<(Held, usize), Error> {
+    let (size, read) = (object.meta.size_bytes, object.bytes.len());
+    if size > read as u64 {
+        return Ok((Held::Large(size), size_of::<Held>()));
+    }
+    revision_in(&object.bytes).ok_or_else(|| unreadable(key))?;
+    Ok((Held::Whole(object.bytes), read))
+}
+
+async fn rows_in<R: SlimRow>(
+    lake: &Lake,
+    key: &ObjectKey,
+    wanted: &BTreeSet<u64>,
+) -> Result<BTreeMap<KeyHash, R>, Error> {
+    let suffix = ByteRange::Suffix(SMALL_BYTES.min(lake.bounds.small_bytes_max));
+    for _ in 0..lake.bounds.attempts_max {
+        let Some(mut part) = lake.read(key, suffix.clone(), |object| held(key, object)).await?
+        else {
+            return Ok(BTreeMap::new());
+        };
+        if let Held::Large(size) = part.value.as_ref()
+            && wanted.len() as u64 * WINDOW_BYTES >= *size
+        {
+            let whole = lake.read_anew(key, ByteRange::All, |object| held(key, object)).await?;
+            let Some(whole) = whole else { return Ok(BTreeMap::new()) };
+            part = whole;
+        }
+        if let Some(found) = rows_of::<R>(lake, key, &part, wanted).await? {
+            return people(&found).ok_or_else(|| unreadable(key));
+        }
+    }
+    Err(Error::Contended {
+        what: format!("look up people in {key}"),
+        moved: "the part".to_owned(),
+        attempts: lake.bounds.attempts_max,
+    })
+}
+
+async fn rows_of<R: SlimRow>(
+    lake: &Lake,
+    key: &ObjectKey,
+    part: &Versioned<Held>,
+    wanted: &BTreeSet<u64>,
+) -> Unmoved<Vec<u8>> {
+    let mut found = Vec::new();
+    match part.value.as_ref() {
+        Held::Whole(bytes) => {
+            let rows = bytes.get(HEADER_BYTES..).unwrap_or_default();
+            let wanted = wanted.iter();
+            found.extend(wanted.flat_map(|half| search::among(rows, width::<R>(), *half)));
+        }
+        Held::Large(size) => {
+            let part = Ranged::<R> { key, etag: &part.etag, size: *size, row: PhantomData };
+            for half in wanted {
+                let rows = search::look_up(lake, &part, *half).await?;
+                let Some(rows) = rows else { return Ok(None) };
+                found.extend(rows);
+            }
+        }
+    }
+    Ok(Some(found))
+}
+
+/// A part whose rows are read as they are wanted, all of one version.
+struct Ranged<'a, R> {
+    key: &'a ObjectKey,
+    etag: &'a ETag,
+    size: u64,
+    row: PhantomData<R>,
+}
+
+impl<R: SlimRow> Rows for Ranged<'_, R> {
+    const WIDTH: usize = width::<R>();
+
+    fn count(&self) -> u64 {
+        self.size.saturating_sub(HEADER_SIZE) / Self::WIDTH as u64
+    }
+
+    async fn read(&self, lake: &Lake, first: u64, end: u64) -> Unmoved<Bytes> {
+        let place = |row: u64| HEADER_SIZE + row * Self::WIDTH as u64;
+        let range = ByteRange::Bounded(place(first)..place(end));
+        let object = lake.store.get(self.key, range).await?;
+        Ok(object.filter(|object| object.meta.etag == *self.etag).map(|object| object.bytes))
+    }
+}

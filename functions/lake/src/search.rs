@@ -1,0 +1,120 @@
+//! Finds rows of a fixed width by their key in objects too large to be read for it.
+//!
+//! The rows are sorted, and their keys begin with keyed hashes, evenly spread: so the place of a key
+//! is computed from the number of rows. One range read finds it as a rule; where one key has many
+//! more rows than others, a few more (interpolation search; Perl, Itai, Avni 1978).
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::lake::Lake;
+
+/// Bytes that one range read looks at.
+pub(crate) const WINDOW_BYTES: u64 = 16 << 10;
+/// Bytes that are read at once of what is read on and on.
+pub(crate) const SCANNED_BYTES: u64 = 256 << 10;
+
+/// What comes of a read of an object that may be gone or another by now: then `None`, and whoever
+/// reads it begins again.
+pub(crate) type Unmoved<T> = Result<Option<T>, Error>;
+
+/// Sorted rows of a fixed width in an object.
+pub(crate) trait Rows: Sync {
+    /// Bytes of a row; the first 8 are what it is sorted and looked up by, most significant first.
+    const WIDTH: usize;
+
+    /// Number of rows.
+    fn count(&self) -> u64;
+
+    /// The rows from `first` up to `end`.
+    fn read(
+        &self,
+        lake: &Lake,
+        first: u64,
+        end: u64,
+    ) -> impl Future<Output = Unmoved<Bytes>> + Send;
+}
+
+/// What rows are looked up by.
+pub(crate) fn leading(row: &[u8]) -> u64 {
+    row.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Those of some sorted rows that have a key, one after another.
+pub(crate) fn among(rows: &[u8], width: usize, key: u64) -> &[u8] {
+    let (mut first, mut end) = (0, rows.len() / width);
+    while first < end {
+        let middle = first.midpoint(end);
+        if leading(&rows[middle * width..]) < key { first = middle + 1 } else { end = middle }
+    }
+    let begin = &rows[first * width..];
+    let count = begin.chunks_exact(width).take_while(|row| leading(row) == key).count();
+    &begin[..count * width]
+}
+
+/// The rows that have a key; some may come twice.
+pub(crate) async fn look_up<R: Rows>(lake: &Lake, rows: &R, key: u64) -> Unmoved<Vec<u8>> {
+    let window_rows = (WINDOW_BYTES / R::WIDTH as u64).max(2);
+    let mut found = Vec::new();
+    // Rows of the key that were not found yet lie between these two.
+    let (mut first, mut end) = (0, rows.count());
+    let (mut first_key, mut end_key) = (0, u64::MAX);
+    let mut probes = 0_u32;
+    while first < end {
+        let between = end - first;
+        // Every other probe halves, should the keys lie unevenly.
+        let place = if probes < 2 || probes.is_multiple_of(2) {
+            let share = u128::from(key.saturating_sub(first_key)) * u128::from(between);
+            (share / u128::from(end_key.saturating_sub(first_key).max(1))) as u64
+        } else {
+            between / 2
+        };
+        probes += 1;
+        let from = (first + place.min(between)).saturating_sub(window_rows / 2).max(first);
+        let to = (from + window_rows).min(end);
+        let Some(window) = rows.read(lake, from, to).await? else { return Ok(None) };
+        let Some(last) = window.len().checked_sub(R::WIDTH) else { return Ok(None) };
+        let (lowest, highest) = (leading(&window), leading(&window[last..]));
+        found.extend_from_slice(among(&window, R::WIDTH, key));
+        match (lowest >= key, highest <= key) {
+            (false, false) => break,
+            // All of it is of the key: there may be more on both sides.
+            (true, true) => {
+                let Some(more) = around(lake, rows, key, from, to).await? else { return Ok(None) };
+                found.extend(more);
+                break;
+            }
+            (true, false) => (end, end_key) = (from, lowest),
+            (false, true) => (first, first_key) = (to, highest),
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The rows of a key before `from` and from `to` on, where those between are all of the key.
+async fn around<R: Rows>(lake: &Lake, rows: &R, key: u64, from: u64, to: u64) -> Unmoved<Vec<u8>> {
+    let scanned_rows = SCANNED_BYTES / R::WIDTH as u64;
+    let mut found = Vec::new();
+    let (mut begin, mut end) = (from, to);
+    while begin > 0 {
+        let first = begin.saturating_sub(scanned_rows);
+        let Some(window) = rows.read(lake, first, begin).await? else { return Ok(None) };
+        let of_key = among(&window, R::WIDTH, key);
+        found.extend_from_slice(of_key);
+        begin = first;
+        if of_key.len() < window.len() {
+            break;
+        }
+    }
+    while end < rows.count() {
+        let last = (end + scanned_rows).min(rows.count());
+        let Some(window) = rows.read(lake, end, last).await? else { return Ok(None) };
+        let of_key = among(&window, R::WIDTH, key);
+        found.extend_from_slice(of_key);
+        end = last;
+        if of_key.len() < window.len() {
+            break;
+        }
+    }
+    Ok(Some(found))
+}
