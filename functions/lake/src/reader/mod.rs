@@ -36,20 +36,23 @@
 //!
 //! A library reads a record or refuses it; the reader must also say that a record is right as far
 //! as it goes, which byte breaks it, where the next may begin, and how a number was written, and
-//! must do so once over the bytes. On the real accelerometer feed (6.9 MB, 81,273 readings, from
-//! bytes to Arrow columns, one core of a shared virtual machine, best of 40, several runs):
+//! must do so once over the bytes. Tried on the feeds as `infra/generate` makes them, lines to the
+//! same Arrow columns (2026-11-24, one core of a shared virtual machine, MB/s of the fastest sample;
+//! `tests/bench/stages` has all of it, and where the time goes):
 //!
-//! | | MB/s |
-//! |---|---|
-//! | this reader, all of it | 410–540 |
-//! | sonic-rs 0.5, into a struct, stream of values | 280–530 |
-//! | serde_json 1, into a struct, stream of values | 160–410 |
-//! | simd-json 0.17, into a struct, line by line | 160–320 |
-//! | serde_json 1, into `Value` | 80–200 |
+//! | | accelerometer | step trainer | customer |
+//! |---|---|---|---|
+//! | this reader, all of it | 672 | 1,364 | 1,061 |
+//! | serde_json 1, into a struct | 442 | 1,043 | 721 |
+//! | simd-json 0.17, into a struct | 380 | 759 | 658 |
+//! | sonic-rs 0.5, into a struct | 366 | 685 | 689 |
+//! | serde_json 1, into `Value` | 194 | 382 | 298 |
+//! | sonic-rs 0.5, keys looked up lazily | 159 | 350 | 373 |
 //!
-//! (step trainer 1,000 MB/s, customers 750; the spread is the neighbours'.) Libraries keep what is
-//! theirs: serde_json judges escapes, and in the tests and the fuzzing whole records; the standard
-//! library rounds every number that is not short; flate2 and zstd decompress; Arrow holds the rows.
+//! So the reader is kept for the hot path: on records this short what costs is a key and a number,
+//! not a byte, and it expects the key that came there before. Libraries keep what is theirs:
+//! serde_json judges escapes, and in the tests and the fuzzing whole records; the standard library
+//! rounds every number that is not short; flate2 and zstd decompress; Arrow holds the rows.
 
 mod column;
 mod excerpt;
