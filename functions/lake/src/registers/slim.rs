@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -162,14 +163,32 @@ pub async fn rows<R: SlimRow>(
 /// What is kept of a part.
 enum Held {
     Whole(Bytes),
-    /// Its size, bytes.
-    Large(u64),
+    Large(Large),
+}
+
+/// A part of which only the rows that are wanted are read, until that was as much as the part is
+/// large: then it is read whole, and kept. So nobody reads more than twice what they must.
+struct Large {
+    size_bytes: u64,
+    read_bytes: AtomicU64,
+}
+
+impl Large {
+    /// Whether it is time to read all of it, when so many more rows are wanted.
+    fn is_due(&self, lake: &Lake, wanted: usize) -> bool {
+        let more = wanted as u64 * WINDOW_BYTES;
+        let read = self.read_bytes.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        let kept_max =
+            lake.bounds.cache_bytes_max as u64 / u64::from(u16::from(lake.settings.parts));
+        more >= self.size_bytes || (read >= self.size_bytes && self.size_bytes <= kept_max)
+    }
 }
 
 fn held(key: &ObjectKey, object: Object) -> Result<(Held, usize), Error> {
     let (size, read) = (object.meta.size_bytes, object.bytes.len());
     if size > read as u64 {
-        return Ok((Held::Large(size), size_of::<Held>()));
+        let large = Large { size_bytes: size, read_bytes: AtomicU64::new(0) };
+        return Ok((Held::Large(large), size_of::<Held>()));
     }
     revision_in(&object.bytes).ok_or_else(|| unreadable(key))?;
     Ok((Held::Whole(object.bytes), read))
@@ -186,8 +205,8 @@ async fn rows_in<R: SlimRow>(
         else {
             return Ok(BTreeMap::new());
         };
-        if let Held::Large(size) = part.value.as_ref()
-            && wanted.len() as u64 * WINDOW_BYTES >= *size
+        if let Held::Large(large) = part.value.as_ref()
+            && large.is_due(lake, wanted.len())
         {
             let whole = lake.read_anew(key, ByteRange::All, |object| held(key, object)).await?;
             let Some(whole) = whole else { return Ok(BTreeMap::new()) };
@@ -217,8 +236,9 @@ async fn rows_of<R: SlimRow>(
             let wanted = wanted.iter();
             found.extend(wanted.flat_map(|half| search::among(rows, width::<R>(), *half)));
         }
-        Held::Large(size) => {
-            let part = Ranged::<R> { key, etag: &part.etag, size: *size, row: PhantomData };
+        Held::Large(large) => {
+            let size_bytes = large.size_bytes;
+            let part = Ranged::<R> { key, etag: &part.etag, size_bytes, row: PhantomData };
             for half in wanted {
                 let rows = search::look_up(lake, &part, *half).await?;
                 let Some(rows) = rows else { return Ok(None) };
@@ -233,7 +253,7 @@ async fn rows_of<R: SlimRow>(
 struct Ranged<'a, R> {
     key: &'a ObjectKey,
     etag: &'a ETag,
-    size: u64,
+    size_bytes: u64,
     row: PhantomData<R>,
 }
 
@@ -241,7 +261,7 @@ impl<R: SlimRow> Rows for Ranged<'_, R> {
     const WIDTH: usize = width::<R>();
 
     fn count(&self) -> u64 {
-        self.size.saturating_sub(HEADER_SIZE) / Self::WIDTH as u64
+        self.size_bytes.saturating_sub(HEADER_SIZE) / Self::WIDTH as u64
     }
 
     async fn read(&self, lake: &Lake, first: u64, end: u64) -> Unmoved<Bytes> {
