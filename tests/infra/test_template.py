@@ -18,16 +18,19 @@ SETTINGS = {"state/lake.json": {GET, PUT}}
 QUARANTINE = WRITE | {DELETE}
 
 
-def readings(stream: str, register: str) -> dict[str, set[str]]:
-    return SETTINGS | {
+# Runs are merged, and those that were merged are deleted.
+INDEX = WRITE | {DELETE}
+
+
+def readings(stream: str, *registers: str) -> dict[str, set[str]]:
+    read = {f"{register}*": READ for register in registers}
+    return SETTINGS | read | {
         f"landing/{stream}/*": READ,
-        f"{register}*": READ,
         f"trusted/{stream}/*": WRITE,
         f"quarantine/{stream}/*": QUARANTINE,
         f"state/{stream}/manifests/*": WRITE,
         f"state/{stream}/applied/*": {GET, PUT},
-        f"state/{stream}/keys/*": {PUT},
-        f"state/{stream}/wide/*": {PUT},
+        f"state/{stream}/index/*": INDEX,
         f"replay/*/landing/{stream}/*": {GET, PUT, DELETE},
     }
 
@@ -47,10 +50,15 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
     | {
         "trusted/customer/*": READ,
         "state/accelerometer/manifests/*": READ,
+        "state/accelerometer/index/*": READ,
         "state/curated/register/*": WRITE,
+        "state/curated/owners/*": WRITE,
+        "state/curated/devices/*": INDEX,
         "curated/customer/*": WRITE,
     },
-    "step_trainer_landing_to_trusted": readings("step_trainer", "state/curated/register/"),
+    "step_trainer_landing_to_trusted": readings(
+        "step_trainer", "state/curated/register/", "state/curated/owners/", "state/curated/devices/"
+    ),
     "machine_learning_curated": SETTINGS
     | {
         "trusted/step_trainer/*": READ,
@@ -58,22 +66,13 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
         "curated/machine_learning/*": WRITE,
     },
 }
-# Listed though not one object below is read: the index from people to landing objects, and the
-# root of the replay markers, whose keys begin with the revision.
+# Listed though not one object below is read: the root of the replay markers, whose keys begin with
+# the revision.
 LISTED_ONLY = {
-    "accelerometer_landing_to_trusted": {
-        "state/accelerometer/keys/*",
-        "state/accelerometer/wide/*",
-        "replay/",
-    },
-    "customer_trusted_to_curated": {"state/accelerometer/keys/*", "state/accelerometer/wide/*"},
-    "step_trainer_landing_to_trusted": {
-        "state/step_trainer/keys/*",
-        "state/step_trainer/wide/*",
-        "replay/",
-    },
+    "accelerometer_landing_to_trusted": {"replay/"},
+    "step_trainer_landing_to_trusted": {"replay/"},
     # Empty without the pairing by customer, which alone reads it.
-    "machine_learning_curated": {"state/curated/register/*"},
+    "machine_learning_curated": {"state/curated/owners/*", "state/curated/devices/*"},
 }
 TABLES = {
     "customer_landing_to_trusted": {"customer_landing", "customer_trusted"},
@@ -326,11 +325,12 @@ class Permissions(Infrastructure):
                         actions.update(many(statement["Action"]))
             expected = dict(OBJECTS[name])
             if name == "machine_learning_curated" and stack.parameters["Pairing"] == "customer":
-                expected["state/curated/register/*"] = READ
+                expected["state/curated/owners/*"] = READ
+                expected["state/curated/devices/*"] = READ
             self.assertEqual(granted, expected)
 
     def test_the_register_is_read_for_pairing_by_customer_only(self) -> None:
-        key = f"{LAKE}/state/curated/register/part-00.json"
+        key = f"{LAKE}/state/curated/owners/part-00"
         for pairing, allowed in (("timestamp", False), ("customer", True)):
             stack = Resolved(TEMPLATE, {"Pairing": pairing})
             self.assertEqual(stack.allows("machine_learning_curated", GET, key), allowed)
