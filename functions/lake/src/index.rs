@@ -4,7 +4,7 @@
 //! sorted. Whoever has something to add, as a landing object, adds a run of its own; now and then one
 //! merges those into a larger run, and that with others that are not much larger. So there are few
 //! runs however many were added, each some [`GROWTH`] times as large as the one before, and an entry is written again only when
-//! what it is merged with is a fourth of its run or more: a log-structured merge-tree (O'Neil 1996).
+//! what it is merged with is an eighth of its run or more: a log-structured merge-tree (O'Neil 1996).
 //!
 //! # Why no entry is ever missed
 //!
@@ -26,11 +26,11 @@ use crate::error::Error;
 use crate::key::KeyHash;
 use crate::lake::{Lake, Put};
 use crate::layout;
-use crate::search::{self, Rows, SCANNED_BYTES, Unmoved, WINDOW_BYTES, leading};
+use crate::search::{self, Rows, SCANNED_BYTES, SMALL_BYTES, Unmoved, WINDOW_BYTES, leading};
 use crate::store::{ByteRange, Object, ObjectMeta, Precondition, list_all};
 
 /// How many times as large as the smaller ones a run is that they are not merged into.
-const GROWTH: u64 = 4;
+const GROWTH: u64 = 8;
 /// Bytes of an entry: the first half of the key's hash, then the value.
 const ENTRY_BYTES: usize = 16;
 const ENTRY_SIZE: u64 = ENTRY_BYTES as u64;
@@ -280,7 +280,10 @@ async fn find_in(
 
 /// The entries of some keys in a run; `None` if the run is gone.
 async fn search_run(lake: &Lake, run: &Run, keys: &BTreeMap<u64, KeyHash>) -> Unmoved<Vec<u8>> {
-    if run.meta.size_bytes <= lake.bounds.small_bytes_max {
+    let size = run.meta.size_bytes;
+    let wants_most = keys.len() as u64 * WINDOW_BYTES >= size;
+    let kept_max = lake.bounds.small_bytes_max.max(lake.bounds.cache_bytes_max as u64 / 16);
+    if size <= SMALL_BYTES.min(lake.bounds.small_bytes_max) || (wants_most && size <= kept_max) {
         let decode = |object: Object| {
             let bytes = object.bytes.len();
             Ok((object.bytes, bytes))
@@ -289,7 +292,7 @@ async fn search_run(lake: &Lake, run: &Run, keys: &BTreeMap<u64, KeyHash>) -> Un
         return Ok(read.map(|read| matching(&read.value, keys)));
     }
     let mut found = Vec::new();
-    if keys.len() as u64 * WINDOW_BYTES >= run.meta.size_bytes {
+    if wants_most {
         let mut first = 0;
         while first < run.count() {
             let end = run.count().min(first + MERGED_AT_ONCE);

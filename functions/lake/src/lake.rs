@@ -82,7 +82,7 @@ impl Settings {
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
     pub attempts_max: usize,
-    /// How many runs landing objects may have added to a key index before they are merged.
+    /// How many runs may have been added to an index before they are merged.
     pub runs_max: usize,
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.
@@ -110,7 +110,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             attempts_max: 64,
-            runs_max: 16,
+            runs_max: 8,
             inline_max: 32,
             concurrency: 8,
             cache_bytes_max: 48 << 20,

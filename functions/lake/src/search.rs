@@ -11,6 +11,8 @@ use crate::lake::Lake;
 
 /// Bytes that one range read looks at.
 pub(crate) const WINDOW_BYTES: u64 = 16 << 10;
+/// Bytes of an object up to which it is read at once, however few rows are wanted.
+pub(crate) const SMALL_BYTES: u64 = 64 << 10;
 /// Bytes that are read at once of what is read on and on.
 pub(crate) const SCANNED_BYTES: u64 = 256 << 10;
 

@@ -1,9 +1,10 @@
-//! What one changed customer costs does not grow with what does not hold them.
+//! What one change costs does not grow with what it does not affect.
 //!
-//! The calls of the store are counted while one withdrawal, and then one consent, goes through the
-//! chain: in a lake of 100 landing objects and in one of 10,000.
+//! The calls of the store, and the bytes they read and write, are counted while one change after
+//! another goes through the chain: in a lake of 100 landing objects and in larger ones, with no
+//! document in memory.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -31,8 +32,14 @@ const CUSTOMERS: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Counts {
     calls: BTreeMap<&'static str, usize>,
-    written: BTreeSet<ObjectKey>,
-    read: BTreeSet<ObjectKey>,
+    read_bytes: usize,
+    written_bytes: usize,
+}
+
+impl Counts {
+    fn calls(&self) -> usize {
+        self.calls.values().sum()
+    }
 }
 
 /// A store in memory that counts.
@@ -54,18 +61,21 @@ impl Counting {
 #[async_trait]
 impl Store for Counting {
     async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
-        self.count("head").read.insert(key.clone());
+        drop(self.count("head"));
         self.store.head(key).await
     }
 
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
-        self.count("get").read.insert(key.clone());
-        self.store.get(key, range).await
+        let object = self.store.get(key, range).await?;
+        self.count("get").read_bytes += object.as_ref().map_or(0, |object| object.bytes.len());
+        Ok(object)
     }
 
     async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
-        self.count("get").read.insert(key.clone());
-        self.store.stream(key).await
+        let object = self.store.stream(key).await?;
+        let size = object.as_ref().map_or(0, |object| object.meta.size_bytes);
+        self.count("get").read_bytes += size as usize;
+        Ok(object)
     }
 
     async fn put(
@@ -74,7 +84,7 @@ impl Store for Counting {
         bytes: Bytes,
         when: Precondition,
     ) -> Result<ETag, StoreError> {
-        self.count("put").written.insert(key.clone());
+        self.count("put").written_bytes += bytes.len();
         let etag = self.store.put(key, bytes, when).await?;
         self.changed.lock().unwrap().push_back((key.clone(), true));
         Ok(etag)
@@ -109,12 +119,12 @@ struct CountingUpload {
 #[async_trait]
 impl Upload for CountingUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
-        drop(self.store.count("upload"));
+        self.store.count("upload").written_bytes += bytes.len();
         self.upload.write(bytes).await
     }
 
     async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
-        self.store.count("put").written.insert(self.key.clone());
+        drop(self.store.count("put"));
         let etag = self.upload.complete(when).await?;
         self.store.changed.lock().unwrap().push_back((self.key, true));
         Ok(etag)
@@ -207,6 +217,18 @@ impl Chain {
         self.come_to_rest();
         self.store.counts.lock().unwrap().clone()
     }
+
+    /// Two readings of each sensor, at that time.
+    fn readings(&self, name: &str, customer: usize, begun_ms: i64) {
+        let times = [begun_ms, begun_ms + 500];
+        let motions = times.map(|time_ms| json!({"user": email(customer), "timestamp": time_ms}));
+        self.land(&format!("landing/accelerometer/{name}.json"), &motions);
+        let steps = times.map(|time_ms| {
+            let serial = format!("D-{customer}");
+            json!({"sensorReadingTime": time_ms, "serialNumber": serial, "distanceFromObject": 1})
+        });
+        self.land(&format!("landing/step_trainer/{name}.json"), &steps);
+    }
 }
 
 fn email(customer: usize) -> String {
@@ -223,77 +245,90 @@ enum Spread {
 }
 
 /// A lake of so many landing objects, of which four hold customer 0 and the others others.
-fn lake_of(objects: usize, spread: Spread) -> Chain {
+fn lake_of(objects: usize, customers: usize, spread: Spread) -> Chain {
     let chain = Chain::new();
-    for customer in 0..CUSTOMERS {
+    for customer in 0..customers {
         // Every other customer never consented: their objects are without rows.
         let research_ms = (customer.is_multiple_of(2)).then_some(FIRST_MS);
         chain.customer(customer, FIRST_MS + 1, research_ms);
     }
     for object in 0..objects / 2 {
         let mine = [10, 30].contains(&object);
-        let customer = if mine { 0 } else { 1 + object % (CUSTOMERS - 1) };
+        let customer = if mine { 0 } else { 1 + object % (customers - 1) };
         let day = match spread {
             Spread::ADay(objects) => object / objects,
             Spread::OneDay => 0,
         };
         let begun_ms = FIRST_MS + day as i64 * DAY_MS + (object % 7_000) as i64 * 1_000;
-        let times = [begun_ms, begun_ms + 500];
-        let motions = times.map(|time_ms| json!({"user": email(customer), "timestamp": time_ms}));
-        chain.land(&format!("landing/accelerometer/{object}.json"), &motions);
-        let steps = times.map(|time_ms| {
-            let serial = format!("D-{customer}");
-            json!({"sensorReadingTime": time_ms, "serialNumber": serial, "distanceFromObject": 1})
-        });
-        chain.land(&format!("landing/step_trainer/{object}.json"), &steps);
+        chain.readings(&object.to_string(), customer, begun_ms);
     }
     chain.come_to_rest();
     chain
 }
 
-/// The cost of a withdrawal and of a later consent.
-fn costs(objects: usize, spread: Spread) -> [Counts; 2] {
-    let chain = lake_of(objects, spread);
-    let withdrawal = chain.counted(|| chain.customer(0, FIRST_MS + 2, None));
-    let consent = chain.counted(|| chain.customer(0, FIRST_MS + 3, Some(FIRST_MS)));
-    println!("{objects} objects, {spread:?}");
-    println!(
-        "  withdrawal: {:?}, {} objects read, {} written",
-        withdrawal.calls,
-        withdrawal.read.len(),
-        withdrawal.written.len()
-    );
-    println!(
-        "  consent: {:?}, {} objects read, {} written",
-        consent.calls,
-        consent.read.len(),
-        consent.written.len()
-    );
-    [withdrawal, consent]
+/// What some changes cost, one after another.
+fn costs(objects: usize, customers: usize, spread: Spread) -> Vec<(&'static str, Counts)> {
+    let chain = lake_of(objects, customers, spread);
+    println!("{objects} objects, {customers} customers, {spread:?}");
+    let mut costs = Vec::new();
+    let mut count = |name, change: &dyn Fn()| {
+        let counts = chain.counted(change);
+        let Counts { calls, read_bytes, written_bytes } = &counts;
+        let all = counts.calls();
+        println!("  {name}: {all} {calls:?}, {read_bytes} bytes read, {written_bytes} written");
+        costs.push((name, counts));
+    };
+    count("readings of a customer", &|| chain.readings("more", 2, FIRST_MS + 9_999_000));
+    count("a customer", &|| chain.customer(customers, FIRST_MS + 2, Some(FIRST_MS)));
+    count("a withdrawal", &|| chain.customer(0, FIRST_MS + 2, None));
+    count("a later consent", &|| chain.customer(0, FIRST_MS + 3, Some(FIRST_MS)));
+    costs
+}
+
+/// The large lake against the small one.
+fn is_flat(small: &[(&str, Counts)], large: &[(&str, Counts)]) {
+    // Of a lookup: a run that was read whole when it was small is looked into.
+    const LOOKUPS: usize = 4;
+    const READ_BYTES: usize = 64 << 10;
+    for ((name, small), (_, large)) in small.iter().zip(large) {
+        assert!(10 * large.calls() <= 12 * small.calls(), "{name}: {small:?}, {large:?}");
+        assert_eq!(large.written_bytes, small.written_bytes, "{name}");
+        let read_max = small.read_bytes + LOOKUPS * READ_BYTES;
+        assert!(large.read_bytes <= read_max, "{name}: {small:?}, {large:?}");
+    }
+    let (_, small) = &small[0];
+    let (_, large) = &large[0];
+    assert_eq!(small, large, "readings of somebody with a witness look nobody up");
 }
 
 #[test]
-fn one_changed_customer_costs_the_same_in_a_lake_of_a_hundred_times_the_objects() {
-    let small = costs(100, Spread::ADay(25));
-    let large = costs(10_000, Spread::ADay(25));
-    for (small, large) in small.iter().zip(&large) {
-        assert_eq!(small.written, large.written);
-        assert_eq!(small.read, large.read);
-        assert_eq!(small.calls, large.calls);
-    }
+fn one_change_costs_the_same_in_a_lake_of_a_hundred_times_the_objects() {
+    let small = costs(100, CUSTOMERS, Spread::ADay(25));
+    is_flat(&small, &costs(1_000, CUSTOMERS, Spread::ADay(25)));
+    is_flat(&small, &costs(10_000, CUSTOMERS, Spread::ADay(25)));
 }
 
 /// The worst case: everything is on the day of the changed customer's readings. The listings of
-/// the day have more pages; no other object is read or written.
+/// the day have more pages.
 #[test]
-fn one_changed_customer_costs_the_same_on_a_day_of_thirty_times_the_objects() {
-    let small = costs(100, Spread::OneDay);
-    let large = costs(3_000, Spread::OneDay);
-    for (small, large) in small.iter().zip(&large) {
-        assert_eq!(small.written, large.written);
-        assert_eq!(small.read, large.read);
-        for call in ["get", "head", "put", "delete"] {
-            assert_eq!(small.calls.get(call), large.calls.get(call), "{call}");
-        }
+fn one_change_costs_the_same_on_a_day_of_thirty_times_the_objects() {
+    let small = costs(100, CUSTOMERS, Spread::OneDay);
+    let large = costs(3_000, CUSTOMERS, Spread::OneDay);
+    for ((name, small), (_, large)) in small.iter().zip(&large) {
+        let mut unlisted = large.clone();
+        let lists = small.calls.get("list").copied().unwrap_or_default();
+        unlisted.calls.insert("list", lists);
+        assert!(10 * unlisted.calls() <= 12 * small.calls(), "{name}: {small:?}, {large:?}");
+        assert_eq!(large.written_bytes, small.written_bytes, "{name}");
     }
+}
+
+/// Readings of one customer look up one in each register, however many there are.
+#[test]
+fn readings_cost_the_same_among_a_hundred_times_the_customers() {
+    let of = |customers| costs(200, customers, Spread::ADay(25)).swap_remove(0).1;
+    let (few, many) = (of(100), of(10_000));
+    assert!(10 * many.calls() <= 12 * few.calls(), "{few:?}, {many:?}");
+    assert_eq!(many.written_bytes, few.written_bytes);
+    assert!(many.read_bytes <= few.read_bytes + (128 << 10), "{few:?}, {many:?}");
 }

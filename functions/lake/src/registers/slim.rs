@@ -14,14 +14,12 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
 use crate::lake::{Lake, Put, Versioned};
-use crate::search::{self, Rows, Unmoved, WINDOW_BYTES};
+use crate::search::{self, Rows, SMALL_BYTES, Unmoved, WINDOW_BYTES};
 use crate::store::{ByteRange, Object, Precondition};
 
 const MAGIC: [u8; 8] = *b"stedi\0s2";
 const HEADER_BYTES: usize = 16;
 const HEADER_SIZE: u64 = HEADER_BYTES as u64;
-/// Bytes of a part up to which it is read at once, however few rows are wanted.
-const SMALL_BYTES: u64 = 64 << 10;
 
 /// What a part says of a person.
 pub trait SlimRow: Clone + Send + Sync + 'static {
