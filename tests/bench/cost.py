@@ -238,17 +238,16 @@ DOCUMENT = """\
 Written by `tests/bench/cost.py --document`; run it with figures of your own. It is a model:
 measured calls, assumed times, list prices. Nothing was deployed in an account, no bill was seen.
 
-- **Calls are measured**: {steady}. For comparison, a first load: {first}.
+- **Calls are measured**: {steady}.
 - **Prices are inputs**: {prices_of}.
 - **Left out**: taxes, free tiers, KMS, Athena's scans, data transfer, the sweep, failures and their
   repeats, withdrawals that wake many objects, compaction.
-- **Everybody delivers once a day**, in one file of each feed. Who delivers hourly multiplies the
-  people per day, and with them the LISTs.
-- **What grows**: customer_trusted_to_curated makes one LIST of `state/accelerometer/keys/<person>/`
-  for each trusted person in an accelerometer object (246 of 266 LISTs in a trace), so the bill
-  follows people and days more than bytes. Every accelerometer object has the step trainer objects
-  of its time derived again, from all accelerometer objects of that time: the overlaps are an input
-  (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+- **Everybody delivers once a day**, in one file of each feed.
+- **What grows**: hardly anything by people or by what the lake holds already: a landing object adds
+  one run to the index of who is in which, and looks nobody up who has readings already. Every
+  accelerometer object has the step trainer objects of its time derived again, from all
+  accelerometer objects of that time: the overlaps are an input (`--overlap-steps`,
+  `--overlap-motion`), and the model's weakest one.
 - **The reconcilers** are taken at the template's word (each hour a listing, and a look at each
   object of readings), not measured. They are the one line that follows the lake, not the change.
 - **Glue jobs** read, in this model, only what is new. A job that lets later consent reach earlier
@@ -270,31 +269,22 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
 ## A lake at rest, one more object at a time
 
 {tables}
-
-## The first load, every key new
-
-The same model with the calls of the first load instead (an upper bound for a day on which every
-person is new).
-
-{worst}
 """
 SIZES = ((1_000, 48, 3, 9), (100_000, 1_000, 10, 30), (1_000_000, 5_000, 17, 52))
 
 
 def document() -> str:
     """COST.md: prices, assumptions, and three sizes."""
-    steady, first = read("one-more-object"), read("first-load")
+    steady = read("one-more-object")
     prices = [f"| {name} | {value:.10f} | {what} |" for name, (value, what) in PRICES.items()]
     assumed = [f"| {name} | {value:,g} | {what} |" for name, (value, what) in ASSUMED.items()]
     loads = [load_of(n, f, 24, None, steps, motion) for n, f, steps, motion in SIZES]
     return DOCUMENT.format(
         steady=steady["source"],
-        first=first["source"],
         prices_of=PRICES_OF,
         prices="\n".join(prices),
         assumptions="\n".join(assumed),
         tables="\n\n".join(table(load, steady) for load in loads),
-        worst=table(loads[0], first),
     )
 
 
