@@ -200,7 +200,7 @@ fn oldest_change_of_a_customer(messages: &[Message]) -> Option<u64> {
     };
     let changes = messages.iter().filter_map(|message| match &message.ask {
         Ok(Ask::Look(changes)) => Some(changes),
-        Ok(Ask::Reconcile) | Err(_) => None,
+        Ok(Ask::Reconcile { .. }) | Err(_) => None,
     });
     let changes = changes.flatten().filter(|change| is_of_customers(change.key.as_str()));
     changes.filter_map(|change| u64::try_from(change.time_ms?).ok()).min()

@@ -104,6 +104,13 @@ pub struct Bounds {
     pub open_bytes_max: u64,
     /// Bytes that an upload is given at once.
     pub piece_bytes: usize,
+    /// For how many days after its end a date is left alone before it is compacted.
+    pub closed_after_days: u32,
+    /// Size from which on an object of a compacted date is full, bytes, encoded.
+    pub compacted_bytes: u64,
+    /// Largest date that is compacted, bytes of its objects: more is not rewritten within the time
+    /// that Lambda gives.
+    pub compacted_date_bytes_max: u64,
 }
 
 impl Default for Bounds {
@@ -119,6 +126,9 @@ impl Default for Bounds {
             held_bytes_max: 12 << 20,
             open_bytes_max: 64 << 20,
             piece_bytes: 1 << 20,
+            closed_after_days: 2,
+            compacted_bytes: 128 << 20,
+            compacted_date_bytes_max: 2 << 30,
         }
     }
 }
@@ -192,6 +202,9 @@ impl Pieces {
     }
 }
 
+/// What tells the time, epoch milliseconds.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
 /// A lake.
 pub struct Lake {
     /// Where its objects are.
@@ -206,6 +219,9 @@ pub struct Lake {
     pub bounds: Bounds,
     /// Bounds of the reader.
     pub limits: reader::Limits,
+    /// What tells for how long a lost invocation has been lost; nothing that is derived depends on
+    /// it. It stands still unless it is set: then what such a one may still do is always waited for.
+    pub clock: Clock,
     cache: Mutex<Cache>,
     registered: Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
@@ -250,6 +266,7 @@ impl Lake {
             key,
             bounds: Bounds::default(),
             limits: reader::Limits::default(),
+            clock: Arc::new(|| 0),
             cache: Mutex::default(),
             registered: Mutex::default(),
             large: OnceLock::new(),

@@ -21,10 +21,12 @@ use crate::promises;
 use crate::reference::SECRET;
 use crate::rest;
 use crate::store::{Remote, Reply};
-use crate::workload::{Memory, Op, Scenario, Setting};
+use crate::workload::{ALL_CLOSED, Memory, Op, Scenario, Setting};
 use crate::world::{Promise, Queued, Shared, Violation, World};
 
 const STEPS_MAX: u64 = 60_000;
+/// Longer than any lease.
+const A_LONG_TIME_MS: i64 = 3_600_000;
 const DELIVERIES_MAX: usize = 60;
 const ROUNDS_MAX: usize = 24;
 
@@ -152,6 +154,10 @@ impl Run {
         let mut ops = ops.iter().collect::<std::collections::VecDeque<_>>();
         for round in 0.. {
             self.until_rest(&mut ops)?;
+            if !self.has_died {
+                rest::led(&self.world())?;
+            }
+            self.come_round()?;
             let unfinished = self.ask_unfinished()?;
             if unfinished == 0 {
                 self.world().policies_changed = false;
@@ -196,6 +202,17 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// The schedule comes round once everything is at rest, with every date closed.
+    fn come_round(&mut self) -> Result<(), Violation> {
+        let mut world = self.world();
+        let faults = std::mem::take(&mut world.faults_left);
+        world.schedule(ALL_CLOSED);
+        drop(world);
+        self.until_rest(&mut std::collections::VecDeque::new())?;
+        self.world().faults_left = faults;
+        Ok(())
     }
 
     /// Lets those get on who waited for another invocation.
@@ -429,6 +446,10 @@ impl Run {
         let lake = warm.checked_sub(1).map(|warm| Arc::clone(&self.warm[warm]));
         let weight = weight(&mut world.choices.random);
         let (event, count) = (envelope.wrap(&messages), messages.len());
+        let is_alone = |invocation: &Invocation| invocation.function != function;
+        if function == FunctionName::ReadingsCompacted && self.invocations.values().all(is_alone) {
+            world.now_ms += A_LONG_TIME_MS;
+        }
         let id = self.next;
         self.next += 1;
         world.note(|| {
@@ -436,6 +457,7 @@ impl Run {
             format!("#{id} START {} {envelope:?} {keys:?}", function.as_str())
         });
         let observed = world.observed.entry(id).or_default();
+        observed.delusion.compacts = function == FunctionName::ReadingsCompacted;
         let deleted = messages.iter().filter(|message| !message.created);
         observed.delusion.deleted = deleted.map(|message| message.key.clone()).collect();
         let (remote, setting, warm) =
@@ -472,6 +494,7 @@ impl Run {
                 world.files.insert(etag, (stream, file.clone()));
             }
             Op::Delete(key) => self.world().delete(key),
+            Op::Schedule(time) => self.world().schedule(time),
             Op::Replay(key) => {
                 let marker = format!("{}operator/{key}", layout::REPLAY);
                 self.world().write(&marker, bytes::Bytes::new());
@@ -606,6 +629,8 @@ impl Run {
 }
 
 pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
+    let world = Arc::clone(&remote.0);
+    let clock = Arc::new(move || world.lock().expect("one thread").time());
     let store: Arc<dyn Store> = Arc::new(remote.clone());
     let catalog: Arc<dyn Catalog> = Arc::new(remote);
     let key = LakeKey::new(SECRET).expect("the secret is long enough");
@@ -615,6 +640,7 @@ pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     lake.bounds.wide_keys_min = setting.wide_keys_min;
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
+    lake.clock = clock;
     limit(&mut lake.bounds, setting.memory);
     Some(lake)
 }
@@ -624,6 +650,7 @@ fn limit(bounds: &mut Bounds, memory: Memory) {
         return;
     }
     bounds.small_bytes_max = 1;
+    bounds.compacted_bytes = 1;
     match memory {
         Memory::Ample | Memory::OneAtATime => {}
         Memory::Rows => {
