@@ -474,6 +474,8 @@ class Permissions(unittest.TestCase):
             ("step_trainer_landing_to_trusted", "s3:PutObject", "trusted/accelerometer/x.parquet"),
             ("customer_trusted_to_curated", "s3:DeleteObject", "trusted/customer/part-00.parquet"),
             ("customer_landing_to_trusted", "s3:PutObject", "landing/customer/a.json"),
+            ("readings_compacted", "s3:DeleteObject", "trusted/accelerometer/x.parquet"),
+            ("readings_compacted", "s3:PutObject", "curated/machine_learning/x.parquet"),
         ]
         for function, action, key in denied:
             with self.subTest(function=function, action=action, key=key):

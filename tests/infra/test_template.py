@@ -57,6 +57,14 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
         "trusted/accelerometer/*": READ,
         "curated/machine_learning/*": WRITE,
     },
+    "readings_compacted": SETTINGS
+    | {
+        "trusted/accelerometer/*": READ,
+        "trusted/step_trainer/*": READ,
+        "curated/machine_learning/*": READ,
+        "state/compaction/*": {GET, PUT},
+        "compacted/*": {PUT, DELETE, ABORT},
+    },
 }
 # Listed though not one object below is read: the index from people to landing objects, and the
 # root of the replay markers, whose keys begin with the revision.
@@ -74,6 +82,8 @@ LISTED_ONLY = {
     },
     # Empty without the pairing by customer, which alone reads it.
     "machine_learning_curated": {"state/curated/register/*"},
+    # It writes the copies and removes them, and never reads one.
+    "readings_compacted": {"compacted/*"},
 }
 TABLES = {
     "customer_landing_to_trusted": {"customer_landing", "customer_trusted"},
@@ -81,6 +91,11 @@ TABLES = {
     "customer_trusted_to_curated": {"customer_curated"},
     "step_trainer_landing_to_trusted": {"step_trainer_landing", "step_trainer_trusted"},
     "machine_learning_curated": {"machine_learning_curated"},
+    "readings_compacted": {
+        "accelerometer_trusted",
+        "step_trainer_trusted",
+        "machine_learning_curated",
+    },
 }
 PARTITIONED = {"accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"}
 PATTERNS = {
@@ -97,6 +112,11 @@ PATTERNS = {
         "replay/*/landing/step_trainer/*",
     ],
     "machine_learning_curated": ["trusted/step_trainer/", "trusted/accelerometer/"],
+    "readings_compacted": [
+        "trusted/accelerometer/",
+        "trusted/step_trainer/",
+        "curated/machine_learning/",
+    ],
 }
 # What the functions put into their logs (embedded metric format).
 METRICS = {
@@ -205,7 +225,7 @@ class Environments(Infrastructure):
             for function in stack.functions().values():
                 self.assertIn(function["FunctionName"], body)
             columns = {widget["x"] for widget in widgets}
-            self.assertEqual(len(columns), 5)
+            self.assertEqual(len(columns), 6)
             for widget in widgets:
                 for metric in widget["properties"].get("metrics", []):
                     if metric[0] == stack.parameters["MetricsNamespace"]:
@@ -213,7 +233,7 @@ class Environments(Infrastructure):
 
 
 class Wiring(Infrastructure):
-    def test_the_five_functions(self) -> None:
+    def test_the_six_functions(self) -> None:
         for _, stack in self.each():
             functions = stack.functions()
             self.assertCountEqual(functions, OBJECTS)
@@ -233,6 +253,7 @@ class Wiring(Infrastructure):
                         "PSEUDONYM_KEY_SECRET",
                         "METRICS_NAMESPACE",
                         "RUST_LOG",
+                        "CLOSED_AFTER_DAYS",
                     },
                 )
 
@@ -359,6 +380,10 @@ class Permissions(Infrastructure):
             ("step_trainer_landing_to_trusted", GET, "curated/customer/part-00.parquet"),
             ("customer_trusted_to_curated", GET, "trusted/accelerometer/a.parquet"),
             ("customer_trusted_to_curated", GET, "state/customer/register/part-00.json"),
+            ("readings_compacted", PUT, "trusted/accelerometer/a.parquet"),
+            ("readings_compacted", DELETE, "trusted/accelerometer/a.parquet"),
+            ("readings_compacted", GET, "trusted/customer/part-00.parquet"),
+            ("machine_learning_curated", PUT, "compacted/machine_learning_curated/a.parquet"),
         ]
         for _, stack in self.each():
             for function, action, key in denied:

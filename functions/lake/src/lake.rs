@@ -106,6 +106,8 @@ pub struct Bounds {
     pub piece_bytes: usize,
     /// For how many days after its end a date is left alone before it is compacted.
     pub closed_after_days: u32,
+    /// From how many objects with rows on a closed date is compacted.
+    pub compacted_objects_min: usize,
     /// Size from which on an object of a compacted date is full, bytes, encoded.
     pub compacted_bytes: u64,
     /// Largest date that is compacted, bytes of its objects: more is not rewritten within the time
@@ -127,6 +129,7 @@ impl Default for Bounds {
             open_bytes_max: 64 << 20,
             piece_bytes: 1 << 20,
             closed_after_days: 2,
+            compacted_objects_min: 2,
             compacted_bytes: 128 << 20,
             compacted_date_bytes_max: 2 << 30,
         }

@@ -24,7 +24,7 @@ pub(crate) async fn due(lake: &Lake, time_ms: i64) -> Result<Vec<ObjectKey>, Err
     }
 }
 
-/// The keys by which the dates before one are compacted that have more than one object with rows,
+/// The keys by which the dates before one are compacted that have enough objects with rows,
 /// and are not.
 pub async fn closed(lake: &Lake, before: ReadingDate) -> Result<Vec<ObjectKey>, Error> {
     let mut keys = Vec::new();

@@ -234,7 +234,7 @@ async fn remove_unnamed(lake: &Lake, day: Day) -> Result<(), Error> {
     Ok(())
 }
 
-/// Compacts a date, if it has more than one object with rows and is not compacted.
+/// Compacts a date, if it has enough objects with rows and is not compacted.
 pub(crate) async fn compact(lake: &Lake, day: Day, report: &mut Report) -> Result<(), Error> {
     settle(lake, day, true, report).await?;
     let noted = load(lake, day).await?;
@@ -282,10 +282,11 @@ pub(crate) async fn compact(lake: &Lake, day: Day, report: &mut Report) -> Resul
     settle(lake, day, true, report).await
 }
 
-/// Whether a compacted copy of these objects is fewer objects.
+/// Whether these objects are enough to be compacted, and not too much.
 pub(crate) fn is_worth_it(lake: &Lake, day: Day, objects: &[ObjectMeta]) -> Result<bool, Error> {
     let without_max = object::bytes_max_without_rows(day.table())?;
     let occupied = objects.iter().filter(|object| object.size_bytes > without_max);
     let bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
-    Ok(occupied.count() > 1 && bytes <= lake.bounds.compacted_date_bytes_max)
+    let many = occupied.count() >= lake.bounds.compacted_objects_min;
+    Ok(many && bytes <= lake.bounds.compacted_date_bytes_max)
 }

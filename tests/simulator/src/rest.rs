@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::bucket::{READING_ZONES, day_of, folder_of};
 use crate::file::{File, Fragment, Person};
 use crate::reference::{self, Reference, Standing, Verdict, candidates, customer_row};
+use crate::run::COMPACTED_OBJECTS_MIN;
 use crate::table::{Row, difference};
 use crate::world::{Promise, Violation, World};
 
@@ -142,7 +143,7 @@ pub(crate) fn led(world: &World) -> Checked {
     Ok(())
 }
 
-/// After a schedule that finds every date closed, each date of several objects with rows is
+/// After a schedule that finds every date closed, each date with rows is
 /// compacted, and there is no object of a copy that no partition leads to.
 fn compaction(world: &World) -> Checked {
     let mut led_to = Vec::new();
@@ -151,7 +152,7 @@ fn compaction(world: &World) -> Checked {
             let objects = world.bucket.derived_below(&folder_of(table, date));
             let occupied = objects.iter().filter(|(_, derived)| !derived.rows.is_empty()).count();
             let compacted = location.starts_with(layout::COMPACTED);
-            if occupied > 1 && !compacted {
+            if occupied >= COMPACTED_OBJECTS_MIN && !compacted {
                 let what = format!("{date} of {table} has {occupied} objects, and no copy");
                 return broken(Promise::Compaction, what);
             }

@@ -135,7 +135,7 @@ impl Scenario {
         let lossy = random.chance(500);
         let count = 3 + random.below(18);
         // Of its own, so that the rest of a seed stays what it was.
-        let mut schedules = Random::new(seed ^ 0xc105_ed);
+        let mut schedules = Random::new(seed ^ 0x00c1_05ed);
         let compacts = schedules.chance(700);
         let mut ops = Vec::new();
         for _ in 0..count {

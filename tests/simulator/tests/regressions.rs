@@ -23,6 +23,10 @@ fn file(entries: &[Entry]) -> File {
     File { entries: entries.to_vec(), form: Form::Lines, gzip: false, cut_off: false }
 }
 
+fn schedule() -> Op {
+    Op::Schedule("2023-07-01T00:00:00Z".to_owned())
+}
+
 fn put(key: &str, entries: &[Entry]) -> Op {
     Op::Put(key.to_owned(), file(entries))
 }
@@ -49,6 +53,7 @@ fn customer(person: Person, updated_ms: i64, research_ms: Option<i64>) -> Entry 
 
 const CUSTOMER: &str = "landing/customer/a.json";
 const MOTION: &str = "landing/accelerometer/a.json";
+const OTHER_MOTION: &str = "landing/accelerometer/b.json";
 const STEP: &str = "landing/step_trainer/a.json";
 
 /// It had no slice by which to see that it was derived, and was unfinished for ever.
@@ -111,5 +116,47 @@ fn a_landing_object_that_goes_from_a_to_b_and_back_to_a_comes_to_rest() {
         put(MOTION, &a),
         put(MOTION, &b),
         put(MOTION, &a),
+    ]);
+}
+
+/// Two objects of a date are compacted while one of them changes, and comes back.
+fn compacted_while_it_changes() -> Vec<Op> {
+    let a = [motion(Person::Ada, NOON_MS)];
+    let b = [motion(Person::Ada, NOON_MS), motion(Person::Ada, NOON_MS + 1)];
+    vec![
+        put(CUSTOMER, &[customer(Person::Ada, NOON_MS, Some(NOON_MS))]),
+        put(MOTION, &a),
+        put(OTHER_MOTION, &a),
+        schedule(),
+        put(MOTION, &b),
+        schedule(),
+        put(MOTION, &a),
+        schedule(),
+        put(MOTION, &b),
+    ]
+}
+
+#[test]
+fn a_date_that_changes_while_it_is_compacted_is_led_back() {
+    holds(&compacted_while_it_changes());
+}
+
+/// The copy outlived the rows, or the partition led where nothing was left.
+#[test]
+fn a_withdrawal_reaches_the_copies() {
+    let motions = [motion(Person::Ada, NOON_MS), motion(Person::Bob, NOON_MS + 1)];
+    holds(&[
+        put(
+            CUSTOMER,
+            &[
+                customer(Person::Ada, NOON_MS, Some(NOON_MS)),
+                customer(Person::Bob, NOON_MS, Some(NOON_MS)),
+            ],
+        ),
+        put(MOTION, &motions),
+        put(OTHER_MOTION, &motions),
+        schedule(),
+        put(CUSTOMER, &[customer(Person::Ada, LATER_MS, None)]),
+        schedule(),
     ]);
 }
