@@ -44,11 +44,6 @@ fn treating_a_deletion_event_as_the_truth_is_caught() {
 }
 
 #[test]
-fn compacting_without_a_second_look_is_caught() {
-    is_caught(Protocol::ListedOnce);
-}
-
-#[test]
 fn not_waiting_for_a_lost_builder_is_caught() {
     is_caught(Protocol::NoLease);
 }

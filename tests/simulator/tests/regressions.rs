@@ -2,9 +2,10 @@
 
 use simulator::file::{CustomerEntry, Entry, File, Form, Person};
 use simulator::workload::{Op, Scenario, Setting};
-use simulator::{Protocol, run_scenario};
+use simulator::{Promise, Protocol, run_scenario};
 
 const SCHEDULES: u64 = 300;
+const SCHEDULES_OF_A_TESTER: u64 = 10_000;
 
 const NOON_MS: i64 = 1_687_050_000_000;
 const LATER_MS: i64 = 1_687_200_000_000;
@@ -159,4 +160,19 @@ fn a_withdrawal_reaches_the_copies() {
         put(CUSTOMER, &[customer(Person::Ada, LATER_MS, None)]),
         schedule(),
     ]);
+}
+
+/// The test of the tester, as in `broken_protocols.rs`; here, since other workloads come upon it too
+/// rarely.
+#[test]
+fn compacting_without_a_second_look_is_caught() {
+    let ops = compacted_while_it_changes();
+    let found = (0..SCHEDULES_OF_A_TESTER).find_map(|seed| {
+        let scenario = Scenario { setting: Setting::of_seed(seed), ops: ops.clone() };
+        let violation = run_scenario(&scenario, seed, Protocol::ListedOnce).violation?;
+        Some((seed, violation))
+    });
+    let (seed, violation) = found.expect("it is not caught");
+    println!("ListedOnce: {violation} after {seed} schedules");
+    assert_eq!(violation.promise, Promise::Compaction);
 }
