@@ -211,8 +211,10 @@ async fn reconcile<F: Function>(
     work_off(lake, function, unfinished, RECONCILED_AT_ONCE, has_time, (&mut report, &mut failure))
         .await;
     if let Some(time_ms) = time_ms {
-        let (due, at_once) = (function.due(lake, time_ms).await, lake.bounds.concurrency);
-        work_off(lake, function, due, at_once, has_time, (&mut report, &mut failure)).await;
+        // What is due may be much work: one key at a time, so that no more is begun than there is
+        // time for.
+        let due = function.due(lake, time_ms).await;
+        work_off(lake, function, due, 1, has_time, (&mut report, &mut failure)).await;
     }
     (report, failure)
 }
@@ -235,7 +237,7 @@ async fn work_off<F: Function>(
         }
     };
     let mut left = keys.len();
-    for keys in keys.chunks(at_once.max(1)) {
+    for keys in keys.chunks(at_once) {
         if !has_time() {
             warn!(function = function.name(), left, "out of time: what is left is found again");
             break;

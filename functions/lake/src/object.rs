@@ -302,10 +302,23 @@ enum Parts {
 
 /// Opens a derived object; a small one is read at once, and kept.
 pub async fn open(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
+    open_and_keep(lake, key, true).await
+}
+
+/// Opens a derived object that is read once; a small one is read at once, and not kept.
+pub async fn open_once(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
+    open_and_keep(lake, key, false).await
+}
+
+async fn open_and_keep(
+    lake: &Lake,
+    key: &ObjectKey,
+    keep: bool,
+) -> Result<Option<Versioned<Opened>>, Error> {
     let mut wanted = lake.bounds.small_bytes_max.max(FOOTER_BYTES);
     loop {
         let mut more = None;
-        let opened = lake.read(key, ByteRange::Suffix(wanted), |object| {
+        let decode = |object: Object| {
             if object.meta.size_bytes <= lake.bounds.small_bytes_max {
                 let Rows { footer, batch } = decode(key, object.bytes)?;
                 let (rows, bytes) = (batch.num_rows() as u64, row_bytes(&batch) as usize);
@@ -318,8 +331,13 @@ pub async fn open(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opene
                 }
                 opened => opened.map_err(|error| unreadable(key, &error)),
             }
-        });
-        match (opened.await, more) {
+        };
+        let range = ByteRange::Suffix(wanted);
+        let opened = match keep {
+            true => lake.read(key, range, decode).await,
+            false => lake.read_once(key, range, decode).await,
+        };
+        match (opened, more) {
             (Err(_), Some(needed)) if needed > wanted => wanted = needed,
             (opened, _) => return opened,
         }

@@ -92,7 +92,7 @@ impl<'a> Merge<'a> {
         // Keys are in the order of these times.
         let firsts: Vec<i64> = objects.iter().filter_map(first_ms).collect();
         let opened = stream::iter(objects).map(|listed| async move {
-            let opened = object::open(lake, &listed.key).await?;
+            let opened = object::open_once(lake, &listed.key).await?;
             let same = opened.filter(|opened| opened.etag == listed.etag);
             Ok::<_, Error>(same.map(|opened| (listed.key, opened)))
         });
