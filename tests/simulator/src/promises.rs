@@ -7,6 +7,9 @@
 //! admit, whoever writes. Of the customer tables: rows come from a version read likewise, and the
 //! source never goes back. Of machine_learning_curated: an object that is derived from its inputs
 //! as they are stays so until they change.
+//!
+//! Of compacted copies: a partition is led to rows only that its date had at some time, all of them,
+//! and nothing that a partition leads to changes.
 
 use std::collections::BTreeMap;
 
