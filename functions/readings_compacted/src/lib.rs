@@ -14,13 +14,13 @@
 //! - through the catalog, reads each date where its partition leads: each row once;
 //! - by its folder, reads each row once, and must not read `compacted/` as well.
 //!
-//! A schedule compacts the dates that ended some days ago ([`closed`]). The event of an object of a
+//! A schedule compacts the dates that ended some days ago ([`closed()`]). The event of an object of a
 //! date that is compacted, and not of the rows there are now, leads its partition back to the folder
 //! and removes the copy: late readings are seen at once, rows of people who withdrew are gone with
 //! those of the small objects, and a later schedule compacts the date again. Nothing depends on a
 //! date being closed.
 //!
-//! Why no reader finds a copy half-written or half-gone, and why none is left: see [`compaction`].
+//! Why no reader finds a copy half-written or half-gone, and why none is left: see `compaction.rs`.
 //! What a reader may meet: one who asked the catalog just before a partition was led back, and looks
 //! at the objects just after, finds none of them. Withdrawn rows go at once; the copy does not wait
 //! for readers.

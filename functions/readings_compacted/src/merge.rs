@@ -6,7 +6,7 @@
 //! not, the earliest rows that are held are written all the same: then every row group is sorted in
 //! itself, and the time ranges of some overlap.
 //!
-//! Memory is that of a large object (see [`lake::lake::Bounds`]), beside the small objects that are
+//! Memory is that of a large object (see `Bounds` of the lake), beside the small objects that are
 //! read ahead, and a piece of the upload.
 
 use arrow_array::RecordBatch;
