@@ -47,6 +47,7 @@ FUNCTIONS = (
     "customer_trusted_to_curated",
     "step_trainer_landing_to_trusted",
     "machine_learning_curated",
+    "readings_compacted",
 )
 
 

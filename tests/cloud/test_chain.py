@@ -299,6 +299,56 @@ class Withdrawal(Deployed):
         self.assertEqual(self.users(deployment), set())
         self.assertEqual(self.partitions(deployment), 0, "a day without rows is no partition")
 
+    def test_a_closed_date_is_compacted_until_it_changes(self) -> None:
+        people = ("ann@example.com", "bo@example.com")
+        deployment = self.deploy()
+        for number, person in enumerate(people):
+            reading = {"user": person, "timeStamp": tiny.NOON, "x": 1.0, "y": 2.0, "z": 3.0}
+            deployment.upload(f"landing/accelerometer/{number}.json", json.dumps(reading).encode())
+            deployment.upload(f"landing/customer/{number}.json", self.consent(person, tiny.NOON))
+        deployment.poll()
+        deployment.come_to_rest()
+        scheduled = {
+            "source": "aws.events",
+            "detail-type": "Scheduled Event",
+            "time": "2100-01-01T00:00:00Z",
+            "detail": {},
+        }
+        deployment.sqs.send_message(
+            QueueUrl=deployment.queue("readings_compacted"), MessageBody=json.dumps(scheduled)
+        )
+        deployment.come_to_rest()
+        self.assertIn("/compacted/accelerometer_trusted/", self.location(deployment))
+        self.assertEqual(len(self.copies(deployment)), 1)
+
+        withdrawal = self.consent(people[0], tiny.NOON + 1, None)
+        deployment.upload("landing/customer/2.json", withdrawal)
+        deployment.come_to_rest()
+        self.assertIn("/trusted/accelerometer/", self.location(deployment))
+        self.assertEqual(self.copies(deployment), [])
+
+    def consent(self, person: str, update_ms: int, since_ms: int | None = tiny.NOON) -> bytes:
+        """A customer record."""
+        record = {
+            "email": person,
+            "registrationDate": tiny.NOON,
+            "lastUpdateDate": update_ms,
+            "shareWithResearchAsOfDate": since_ms,
+        }
+        return json.dumps(record).encode()
+
+    def location(self, deployment: Deployment) -> str:
+        """Where the only partition of accelerometer_trusted leads."""
+        (partition,) = deployment.glue.get_partitions(
+            DatabaseName=deployment.database, TableName="accelerometer_trusted"
+        )["Partitions"]
+        return partition["StorageDescriptor"]["Location"]
+
+    def copies(self, deployment: Deployment) -> list[str]:
+        """The objects of compacted dates."""
+        listed = deployment.s3.list_objects_v2(Bucket=deployment.bucket, Prefix="compacted/")
+        return [found["Key"] for found in listed.get("Contents", [])]
+
     def test_what_is_repaired_replayed_and_redefined(self) -> None:
         data = self.make(6)
         deployment = self.deploy()
@@ -474,6 +524,8 @@ class Permissions(unittest.TestCase):
             ("step_trainer_landing_to_trusted", "s3:PutObject", "trusted/accelerometer/x.parquet"),
             ("customer_trusted_to_curated", "s3:DeleteObject", "trusted/customer/part-00.parquet"),
             ("customer_landing_to_trusted", "s3:PutObject", "landing/customer/a.json"),
+            ("readings_compacted", "s3:DeleteObject", "trusted/accelerometer/x.parquet"),
+            ("readings_compacted", "s3:PutObject", "curated/machine_learning/x.parquet"),
         ]
         for function, action, key in denied:
             with self.subTest(function=function, action=action, key=key):

@@ -147,7 +147,7 @@ class Resolved:
         return self.template["Resources"][name]
 
     def functions(self) -> dict[str, dict]:
-        """The five, by the name of their binary, with what Globals add."""
+        """The six, by the name of their binary, with what Globals add."""
         functions = {}
         for resource in self.resources.values():
             if resource["Type"] == "AWS::Serverless::Function":

@@ -65,6 +65,14 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
         "trusted/accelerometer/*": READ,
         "curated/machine_learning/*": WRITE,
     },
+    "readings_compacted": SETTINGS
+    | {
+        "trusted/accelerometer/*": READ,
+        "trusted/step_trainer/*": READ,
+        "curated/machine_learning/*": READ,
+        "state/compaction/*": {GET, PUT},
+        "compacted/*": {PUT, DELETE, ABORT},
+    },
 }
 # Listed though not one object below is read: the root of the replay markers, whose keys begin with
 # the revision.
@@ -73,6 +81,8 @@ LISTED_ONLY = {
     "step_trainer_landing_to_trusted": {"replay/"},
     # Empty without the pairing by customer, which alone reads it.
     "machine_learning_curated": {"state/curated/owners/*", "state/curated/devices/*"},
+    # It writes the copies and removes them, and never reads one.
+    "readings_compacted": {"compacted/*"},
 }
 TABLES = {
     "customer_landing_to_trusted": {"customer_landing", "customer_trusted"},
@@ -80,6 +90,8 @@ TABLES = {
     "customer_trusted_to_curated": {"customer_curated"},
     "step_trainer_landing_to_trusted": {"step_trainer_landing", "step_trainer_trusted"},
     "machine_learning_curated": {"machine_learning_curated"},
+    # It registers none: who writes a table does.
+    "readings_compacted": set(),
 }
 PARTITIONED = {"accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"}
 PATTERNS = {
@@ -96,6 +108,11 @@ PATTERNS = {
         "replay/*/landing/step_trainer/*",
     ],
     "machine_learning_curated": ["trusted/step_trainer/", "trusted/accelerometer/"],
+    "readings_compacted": [
+        "trusted/accelerometer/",
+        "trusted/step_trainer/",
+        "curated/machine_learning/",
+    ],
 }
 # What the functions put into their logs (embedded metric format).
 METRICS = {
@@ -204,7 +221,7 @@ class Environments(Infrastructure):
             for function in stack.functions().values():
                 self.assertIn(function["FunctionName"], body)
             columns = {widget["x"] for widget in widgets}
-            self.assertEqual(len(columns), 5)
+            self.assertEqual(len(columns), 6)
             for widget in widgets:
                 for metric in widget["properties"].get("metrics", []):
                     if metric[0] == stack.parameters["MetricsNamespace"]:
@@ -212,7 +229,7 @@ class Environments(Infrastructure):
 
 
 class Wiring(Infrastructure):
-    def test_the_five_functions(self) -> None:
+    def test_the_six_functions(self) -> None:
         for _, stack in self.each():
             functions = stack.functions()
             self.assertCountEqual(functions, OBJECTS)
@@ -232,6 +249,7 @@ class Wiring(Infrastructure):
                         "PSEUDONYM_KEY_SECRET",
                         "METRICS_NAMESPACE",
                         "RUST_LOG",
+                        "CLOSED_AFTER_DAYS",
                     },
                 )
 
@@ -359,6 +377,10 @@ class Permissions(Infrastructure):
             ("step_trainer_landing_to_trusted", GET, "curated/customer/part-00.parquet"),
             ("customer_trusted_to_curated", GET, "trusted/accelerometer/a.parquet"),
             ("customer_trusted_to_curated", GET, "state/customer/register/part-00.json"),
+            ("readings_compacted", PUT, "trusted/accelerometer/a.parquet"),
+            ("readings_compacted", DELETE, "trusted/accelerometer/a.parquet"),
+            ("readings_compacted", GET, "trusted/customer/part-00.parquet"),
+            ("machine_learning_curated", PUT, "compacted/machine_learning_curated/a.parquet"),
         ]
         for _, stack in self.each():
             for function, action, key in denied:
@@ -387,7 +409,8 @@ class Permissions(Infrastructure):
                 found = {r.removeprefix(f"table/{database}/") for r in resources[2:]}
                 tables[of_partitions.pop()] |= found
             self.assertEqual(tables[False], TABLES[name])
-            self.assertEqual(tables[True], TABLES[name] & PARTITIONED)
+            moved = PARTITIONED if name == "readings_compacted" else set()
+            self.assertEqual(tables[True], TABLES[name] & PARTITIONED | moved)
 
     def test_no_star_where_a_name_can_stand(self) -> None:
         for _, stack in self.each():

@@ -13,12 +13,14 @@ use async_trait::async_trait;
 use aws_sdk_glue::Client;
 use aws_sdk_glue::error::{BuildError, ProvideErrorMetadata};
 use aws_sdk_glue::types::{
-    Column, PartitionInput, PartitionValueList, SerDeInfo, StorageDescriptor, Table as GlueTable,
-    TableInput,
+    Column, Partition as GluePartition, PartitionInput, PartitionValueList, SerDeInfo,
+    StorageDescriptor, Table as GlueTable, TableInput,
 };
-use lake::catalog::{Catalog, CatalogError, ColumnDefinition, RegisteredTable, TableDefinition};
-use lake::layout::ReadingDate;
-use lake::tables::{READING_DATE, Table};
+use lake::catalog::{
+    Catalog, CatalogError, ColumnDefinition, Partition, RegisteredTable, TableDefinition,
+};
+use lake::layout::{self, ReadingDate};
+use lake::tables::Table;
 
 /// Parameter of a column that is personal data.
 const PERSONAL: &str = "personal_data";
@@ -143,11 +145,25 @@ impl GlueCatalog {
         }
     }
 
-    fn partition(&self, table: &Table, date: ReadingDate) -> Result<PartitionInput, CatalogError> {
-        let location = format!("{}{READING_DATE}={date}/", table.location);
-        let descriptor = self.descriptor(&TableDefinition::from(table), &location)?;
+    fn partition_at(
+        &self,
+        table: &Table,
+        date: ReadingDate,
+        location: &str,
+    ) -> Result<PartitionInput, CatalogError> {
+        let descriptor = self.descriptor(&TableDefinition::from(table), location)?;
         let input = PartitionInput::builder().values(date.to_string());
         Ok(input.storage_descriptor(descriptor).build())
+    }
+
+    /// A partition that is there; one outside of the bucket has its whole location.
+    fn found(&self, date: ReadingDate, found: &GluePartition) -> Partition {
+        let descriptor = found.storage_descriptor.as_ref();
+        let location = descriptor.and_then(|d| d.location.as_deref()).unwrap_or_default();
+        let within = location.strip_prefix(&self.url("")).unwrap_or(location);
+        // Others write it without the slash at the end.
+        let slash = if within.ends_with('/') { "" } else { "/" };
+        Partition { date, location: format!("{within}{slash}") }
     }
 }
 
@@ -189,7 +205,11 @@ impl Catalog for GlueCatalog {
         }
     }
 
-    async fn has_partition(&self, table: &str, date: ReadingDate) -> Result<bool, CatalogError> {
+    async fn partition(
+        &self,
+        table: &str,
+        date: ReadingDate,
+    ) -> Result<Option<Partition>, CatalogError> {
         let mut wanted = vec![values("get partition", table, date)?];
         loop {
             let request = self.client.batch_get_partition().database_name(&self.database);
@@ -198,8 +218,37 @@ impl Catalog for GlueCatalog {
             let answer = answer.map_err(|error| unavailable("get partition", table, error))?;
             match answer.unprocessed_keys {
                 Some(unprocessed) if !unprocessed.is_empty() => wanted = unprocessed,
-                _ => return Ok(answer.partitions.is_some_and(|found| !found.is_empty())),
+                _ => {
+                    let found = answer.partitions.into_iter().flatten().next();
+                    return Ok(found.map(|found| self.found(date, &found)));
+                }
             }
+        }
+    }
+
+    async fn move_partition(
+        &self,
+        table: &str,
+        date: ReadingDate,
+        location: &str,
+    ) -> Result<bool, CatalogError> {
+        let operation = "move partition";
+        let Some(known) = Table::named(table) else {
+            return Err(unavailable(operation, table, UnknownTable));
+        };
+        let request = self.client.update_partition().database_name(&self.database);
+        let request = request.table_name(table).partition_value_list(date.to_string());
+        let input = self.partition_at(known, date, location)?;
+        match request.partition_input(input).send().await {
+            Ok(_) => Ok(true),
+            // The table is missing, or the partition.
+            Err(error) if is(&error, "EntityNotFoundException") => {
+                match self.partition(table, date).await? {
+                    None => Ok(false),
+                    Some(_) => Err(unavailable(operation, table, error)),
+                }
+            }
+            Err(error) => Err(unavailable(operation, table, error)),
         }
     }
 
@@ -208,7 +257,7 @@ impl Catalog for GlueCatalog {
             return Err(unavailable("create partition", table, UnknownTable));
         };
         let request = self.client.batch_create_partition().database_name(&self.database);
-        let input = self.partition(known, date)?;
+        let input = self.partition_at(known, date, &layout::day(known.location, date))?;
         let answer = request.table_name(table).partition_input_list(input).send().await;
         let answer = answer.map_err(|error| unavailable("create partition", table, error))?;
         let errors = answer.errors.into_iter().flatten().filter_map(|error| error.error_detail);
@@ -224,8 +273,8 @@ impl Catalog for GlueCatalog {
         refused("delete partition", table, errors, "EntityNotFoundException")
     }
 
-    async fn partitions(&self, table: &str) -> Result<Vec<ReadingDate>, CatalogError> {
-        let mut dates = Vec::new();
+    async fn partitions(&self, table: &str) -> Result<Vec<Partition>, CatalogError> {
+        let mut partitions = Vec::new();
         let mut token = None;
         loop {
             let request = self.client.get_partitions().database_name(&self.database);
@@ -235,20 +284,21 @@ impl Catalog for GlueCatalog {
                 // A table that nobody registered yet has no partitions; any other absence is an error.
                 Err(error) if is(&error, "EntityNotFoundException") => {
                     return match self.table(table).await? {
-                        None => Ok(dates),
+                        None => Ok(partitions),
                         Some(_) => Err(unavailable("get partitions", table, error)),
                     };
                 }
                 Err(error) => return Err(unavailable("get partitions", table, error)),
             };
             let found = answer.partitions.into_iter().flatten();
-            dates.extend(found.filter_map(|partition| {
-                ReadingDate::parse(partition.values.as_ref()?.first()?.as_str())
+            partitions.extend(found.filter_map(|partition| {
+                let date = ReadingDate::parse(partition.values.as_ref()?.first()?.as_str())?;
+                Some(self.found(date, &partition))
             }));
             token = answer.next_token.filter(|token| !token.is_empty());
             if token.is_none() {
-                dates.sort_unstable();
-                return Ok(dates);
+                partitions.sort_unstable_by_key(|partition| partition.date);
+                return Ok(partitions);
             }
         }
     }

@@ -102,7 +102,7 @@ fn log_as_json() {
     tracing_subscriber::registry().with(wanted).with(lines).init();
 }
 
-const OUR_CRATES: [&str; 7] = [
+const OUR_CRATES: [&str; 8] = [
     "aws",
     "lake",
     "customer_landing_to_trusted",
@@ -110,6 +110,7 @@ const OUR_CRATES: [&str; 7] = [
     "customer_trusted_to_curated",
     "step_trainer_landing_to_trusted",
     "machine_learning_curated",
+    "readings_compacted",
 ];
 
 struct Lambda<F> {
@@ -175,6 +176,10 @@ impl<F: Function> Lambda<F> {
         let store = Arc::new(S3Store::new(clients.s3(), bucket));
         let catalog = Arc::new(GlueCatalog::new(clients.glue(), database, bucket));
         let mut lake = Lake::open(store, catalog, key, *parts, *policies).await?;
+        lake.clock = Arc::new(|| i64::try_from(now_ms()).unwrap_or(i64::MAX));
+        if let Some(days) = self.settings.closed_after_days {
+            lake.bounds.closed_after_days = days;
+        }
         // A register that is parsed anew for every landing object costs more than all else.
         if let Some(mib) = self.settings.memory_mib {
             lake.bounds.cache_bytes_max = lake.bounds.cache_bytes_max.max((mib << 20) / 4);
@@ -200,7 +205,7 @@ fn oldest_change_of_a_customer(messages: &[Message]) -> Option<u64> {
     };
     let changes = messages.iter().filter_map(|message| match &message.ask {
         Ok(Ask::Look(changes)) => Some(changes),
-        Ok(Ask::Reconcile) | Err(_) => None,
+        Ok(Ask::Reconcile { .. }) | Err(_) => None,
     });
     let changes = changes.flatten().filter(|change| is_of_customers(change.key.as_str()));
     changes.filter_map(|change| u64::try_from(change.time_ms?).ok()).min()

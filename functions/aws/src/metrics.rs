@@ -64,7 +64,8 @@ mod tests {
     fn settings() -> Settings {
         let value = |name: &str| match name {
             "AWS_LAMBDA_FUNCTION_NAME" => Some("stedi-dev-x".to_owned()),
-            "CONSENT" | "PAIRING" | "IDENTITY" | "LAKE_PARTS" | "METRICS_NAMESPACE" => None,
+            "CONSENT" | "PAIRING" | "IDENTITY" | "LAKE_PARTS" | "CLOSED_AFTER_DAYS" => None,
+            "METRICS_NAMESPACE" => None,
             _ => Some("set".to_owned()),
         };
         Settings::read(value).unwrap()

@@ -18,6 +18,9 @@ pub struct Settings {
     pub policies: Policies,
     /// `LAKE_PARTS`: number of parts of every register, fixed when a lake is made. Default: 16.
     pub parts: Parts,
+    /// `CLOSED_AFTER_DAYS`: for how many days after its end a date is left alone before it is
+    /// compacted. Default: 2.
+    pub closed_after_days: Option<u32>,
     /// `METRICS_NAMESPACE`: where CloudWatch keeps the metrics. Default: `Stedi/Lake`.
     pub metrics_namespace: String,
     /// `AWS_LAMBDA_FUNCTION_NAME`: set by Lambda.
@@ -64,6 +67,11 @@ impl Settings {
         if parsed.is_none() {
             wrong.push(format!("LAKE_PARTS is {parts:?}: want a power of two from 1 to 256"));
         }
+        let days = set("CLOSED_AFTER_DAYS");
+        let closed_after_days = days.as_ref().and_then(|days| days.parse().ok());
+        if let Some(days) = days.filter(|_| closed_after_days.is_none()) {
+            wrong.push(format!("CLOSED_AFTER_DAYS is {days:?}: want a number of days, 0 or more"));
+        }
         match parsed {
             Some(parts) if wrong.is_empty() => Ok(Self {
                 bucket,
@@ -71,6 +79,7 @@ impl Settings {
                 key_secret,
                 policies,
                 parts,
+                closed_after_days,
                 metrics_namespace: set("METRICS_NAMESPACE").unwrap_or_else(|| "Stedi/Lake".into()),
                 function_name: set("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "local".into()),
                 memory_mib: set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|mib| mib.parse().ok()),
@@ -131,12 +140,14 @@ mod tests {
             ("PSEUDONYM_KEY_SECRET", "key"),
             ("CONSENT", "asof"),
             ("LAKE_PARTS", "12"),
+            ("CLOSED_AFTER_DAYS", "two"),
         ]);
         let message = wrong.unwrap_err().to_string();
         for expected in [
             "GLUE_DATABASE is not set",
             "CONSENT is \"asof\": want one of any, as-of",
             "LAKE_PARTS is \"12\": want a power of two from 1 to 256",
+            "CLOSED_AFTER_DAYS is \"two\": want a number of days, 0 or more",
         ] {
             assert!(message.contains(expected), "{message}");
         }

@@ -336,6 +336,31 @@ async fn partitions_are_added_and_removed_whoever_was_first() {
 }
 
 #[tokio::test]
+async fn a_partition_is_moved_by_one_update_and_found_where_it_is() {
+    let table = ACCELEROMETER_TRUSTED.name;
+    let date = ReadingDate::parse("2026-11-24").unwrap();
+    let copy = "compacted/accelerometer_trusted/reading_date=2026-11-24/a/";
+    let nobody = || glue_answer(&json!({ "Partitions": [] }));
+    let absent = || glue_error("EntityNotFoundException");
+    let script = Script::new([glue_answer(&json!({})), absent(), nobody()]);
+    let catalog = script.catalog();
+    assert!(catalog.move_partition(table, date, copy).await.unwrap());
+    assert!(!catalog.move_partition(table, date, copy).await.unwrap());
+    let sent = script.requests()[0].json();
+    assert_eq!(sent["PartitionValueList"], json!(["2026-11-24"]));
+    let moved = &sent["PartitionInput"];
+    assert_eq!(moved["StorageDescriptor"]["Location"], format!("s3://lake/{copy}"));
+
+    let found = json!({"Partitions": [moved]});
+    let script =
+        Script::new([glue_answer(&found), absent(), glue_error("InternalServiceException")]);
+    let catalog = script.catalog();
+    assert_eq!(catalog.partition(table, date).await.unwrap().unwrap().location, copy);
+    assert!(catalog.partition(table, date).await.is_err(), "a missing table is no absence");
+    assert!(catalog.move_partition(table, date, copy).await.is_err());
+}
+
+#[tokio::test]
 async fn partitions_are_listed_to_the_last_page() {
     let page = |dates: &[&str], next: Option<&str>| {
         let partitions: Vec<Value> = dates.iter().map(|date| json!({"Values": [date]})).collect();
@@ -343,7 +368,7 @@ async fn partitions_are_listed_to_the_last_page() {
     };
     let script = Script::new([page(&["2026-11-24"], Some("more")), page(&["2026-11-23"], None)]);
     let found = script.catalog().partitions(ACCELEROMETER_TRUSTED.name).await.unwrap();
-    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let found: Vec<String> = found.iter().map(|found| found.date.to_string()).collect();
     assert_eq!(found, ["2026-11-23", "2026-11-24"]);
     assert_eq!(script.requests()[1].json()["NextToken"], "more");
 }

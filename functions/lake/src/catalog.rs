@@ -69,6 +69,15 @@ impl From<&Table> for TableDefinition {
     }
 }
 
+/// A partition in the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its day.
+    pub date: ReadingDate,
+    /// Prefix of its objects within the bucket.
+    pub location: String,
+}
+
 /// A table in the catalog, with the version an update must name.
 #[derive(Clone, Debug)]
 pub struct RegisteredTable {
@@ -128,17 +137,31 @@ pub trait Catalog: Send + Sync {
         version: &str,
     ) -> Result<(), CatalogError>;
 
-    /// Whether a partition is registered.
-    async fn has_partition(&self, table: &str, date: ReadingDate) -> Result<bool, CatalogError>;
+    /// The partition of a day; `None` if none is registered.
+    async fn partition(
+        &self,
+        table: &str,
+        date: ReadingDate,
+    ) -> Result<Option<Partition>, CatalogError>;
 
-    /// Registers a partition; it is no error if it is there.
+    /// Registers a partition at the day's folder of the table; it is no error if there is one,
+    /// wherever that is.
     async fn create_partition(&self, table: &str, date: ReadingDate) -> Result<(), CatalogError>;
+
+    /// Points a partition elsewhere, in one update; `false` if none is registered. Whoever looks
+    /// sees the old location or the new one. There is no condition on the old one: Glue knows none.
+    async fn move_partition(
+        &self,
+        table: &str,
+        date: ReadingDate,
+        location: &str,
+    ) -> Result<bool, CatalogError>;
 
     /// Removes a partition; it is no error if there is none.
     async fn delete_partition(&self, table: &str, date: ReadingDate) -> Result<(), CatalogError>;
 
     /// The partitions of a table, in order.
-    async fn partitions(&self, table: &str) -> Result<Vec<ReadingDate>, CatalogError>;
+    async fn partitions(&self, table: &str) -> Result<Vec<Partition>, CatalogError>;
 }
 
 /// Registers a table, whoever else is doing so; touches nothing if its definition is right already.

@@ -60,8 +60,12 @@ pub struct Change {
 pub enum Ask {
     /// To look at these objects; a test event has none.
     Look(Vec<Change>),
-    /// To find by itself what was left unfinished: EventBridge's schedule came round.
-    Reconcile,
+    /// To find by itself what was left unfinished, and what is due by now: EventBridge's schedule
+    /// came round.
+    Reconcile {
+        /// When, epoch milliseconds, if the event says so.
+        time_ms: Option<i64>,
+    },
 }
 
 /// What is delivered, acknowledged and delivered again as one.
@@ -85,7 +89,7 @@ impl Message {
     pub fn changes(&self) -> &[Change] {
         match &self.ask {
             Ok(Ask::Look(changes)) => changes,
-            Ok(Ask::Reconcile) | Err(_) => &[],
+            Ok(Ask::Reconcile { .. }) | Err(_) => &[],
         }
     }
 }
@@ -137,7 +141,10 @@ fn embedded(json: &str, place: &'static str) -> Result<Vec<Change>, EventError> 
 
 fn ask(event: &Value, place: &'static str) -> Result<Ask, EventError> {
     let is_schedule = text(event, &["detail-type"]) == Some("Scheduled Event");
-    if is_schedule { Ok(Ask::Reconcile) } else { Ok(Ask::Look(changes(event, place)?)) }
+    if is_schedule {
+        return Ok(Ask::Reconcile { time_ms: text(event, &["time"]).and_then(time_ms) });
+    }
+    Ok(Ask::Look(changes(event, place)?))
 }
 
 fn changes(event: &Value, place: &'static str) -> Result<Vec<Change>, EventError> {
@@ -213,6 +220,17 @@ pub fn object_event(bucket: &str, key: &ObjectKey, created: bool) -> Value {
     })
 }
 
+/// EventBridge's event that a schedule came round, at a time as `2026-01-31T00:00:00Z`.
+pub fn scheduled_event(time: &str) -> Value {
+    serde_json::json!({
+        "version": "0",
+        "source": "aws.events",
+        "detail-type": "Scheduled Event",
+        "time": time,
+        "detail": {},
+    })
+}
+
 /// A batch of SQS messages, each with an event as its body.
 pub fn sqs_batch<'a>(messages: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Value {
     let records = messages.into_iter().map(|(id, body)| {
@@ -242,7 +260,7 @@ mod tests {
             .into_iter()
             .flat_map(|message| match message.ask.unwrap() {
                 Ask::Look(changes) => changes,
-                Ask::Reconcile => panic!("{event} names objects"),
+                Ask::Reconcile { .. } => panic!("{event} names objects"),
             })
             .map(|change| change.key.to_string())
             .collect()
@@ -278,9 +296,11 @@ mod tests {
     fn a_schedule_asks_for_what_is_unfinished() {
         let event = serde_json::json!({
             "source": "aws.events", "detail-type": "Scheduled Event", "detail": {},
+            "time": "1970-01-01T00:00:01Z",
         });
+        let asked = Ask::Reconcile { time_ms: Some(1000) };
         for event in [event.clone(), sqs_batch([("1", &event)])] {
-            assert_eq!(decode_value(&event).unwrap()[0].ask, Ok(Ask::Reconcile), "{event}");
+            assert_eq!(decode_value(&event).unwrap()[0].ask, Ok(asked.clone()), "{event}");
         }
     }
 

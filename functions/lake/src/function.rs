@@ -1,4 +1,4 @@
-//! What the five functions have in common: an event is decoded, its keys become pieces of work,
+//! What the functions have in common: an event is decoded, its keys become pieces of work,
 //! each piece is done once however many messages ask for it, and every message is answered for
 //! itself.
 
@@ -74,6 +74,17 @@ pub trait Function: Send + Sync {
     /// function should have made of it.
     fn unfinished(&self, lake: &Lake)
     -> impl Future<Output = Result<Vec<ObjectKey>, Error>> + Send;
+
+    /// The keys to look at because time has made them due, at this time, epoch milliseconds; none
+    /// where the work does not depend on time.
+    fn due(
+        &self,
+        lake: &Lake,
+        time_ms: i64,
+    ) -> impl Future<Output = Result<Vec<ObjectKey>, Error>> + Send {
+        let _ = (lake, time_ms);
+        async { Ok(Vec::new()) }
+    }
 
     /// Records that the work of a key is done.
     fn settle(
@@ -155,7 +166,7 @@ pub async fn handle_messages<F: Function>(
     messages: Vec<Message>,
     has_time: &(dyn Fn() -> bool + Sync),
 ) -> Outcome {
-    let asks_to_reconcile = |message: &Message| matches!(message.ask, Ok(Ask::Reconcile));
+    let asks_to_reconcile = |message: &Message| matches!(message.ask, Ok(Ask::Reconcile { .. }));
     let (reconciliations, looks): (Vec<_>, Vec<_>) =
         messages.into_iter().partition(asks_to_reconcile);
     let mut outcome = look(lake, function, looks).await;
@@ -163,7 +174,11 @@ pub async fn handle_messages<F: Function>(
         return outcome;
     }
     // Once is enough, however many ask.
-    let (report, failure) = reconcile(lake, function, has_time).await;
+    let times = reconciliations.iter().filter_map(|message| match &message.ask {
+        Ok(Ask::Reconcile { time_ms }) => *time_ms,
+        _ => None,
+    });
+    let (report, failure) = reconcile(lake, function, times.max(), has_time).await;
     outcome.report += report;
     if let Some(failure) = failure {
         for message in reconciliations {
@@ -181,33 +196,59 @@ async fn look<F: Function>(lake: &Lake, function: &F, messages: Vec<Message>) ->
     batch.outcome(function)
 }
 
-/// Finds what was left unfinished, and works on it; returns the first failure, too.
+/// Finds what was left unfinished, and what is due, and works on it; returns the first failure,
+/// too.
 async fn reconcile<F: Function>(
     lake: &Lake,
     function: &F,
+    time_ms: Option<i64>,
     has_time: &(dyn Fn() -> bool + Sync),
 ) -> (Report, Option<Arc<Error>>) {
-    let keys = match function.unfinished(lake).await {
+    let mut report = Report::default();
+    let mut failure = None;
+    let unfinished = function.unfinished(lake).await;
+    report.unfinished = unfinished.as_ref().map_or(0, |keys| keys.len() as u64);
+    work_off(lake, function, unfinished, RECONCILED_AT_ONCE, has_time, (&mut report, &mut failure))
+        .await;
+    if let Some(time_ms) = time_ms {
+        // What is due may be much work: one key at a time, so that no more is begun than there is
+        // time for.
+        let due = function.due(lake, time_ms).await;
+        work_off(lake, function, due, 1, has_time, (&mut report, &mut failure)).await;
+    }
+    (report, failure)
+}
+
+/// Works on keys, so many at once, while there is time.
+async fn work_off<F: Function>(
+    lake: &Lake,
+    function: &F,
+    keys: Result<Vec<ObjectKey>, Error>,
+    at_once: usize,
+    has_time: &(dyn Fn() -> bool + Sync),
+    (report, failure): (&mut Report, &mut Option<Arc<Error>>),
+) {
+    let keys = match keys {
         Ok(keys) => keys,
         Err(error) => {
-            error!(function = function.name(), "find what is unfinished: {error}");
-            return (Report::default(), Some(Arc::new(error)));
+            error!(function = function.name(), "find what is to be done: {error}");
+            failure.get_or_insert(Arc::new(error));
+            return;
         }
     };
-    let mut report = Report { unfinished: keys.len() as u64, ..Report::default() };
-    let mut failure = None;
     let mut left = keys.len();
-    for keys in keys.chunks(RECONCILED_AT_ONCE) {
+    for keys in keys.chunks(at_once) {
         if !has_time() {
             warn!(function = function.name(), left, "out of time: what is left is found again");
             break;
         }
         left -= keys.len();
         let looked = look(lake, function, vec![Message::to_look_at(keys)]).await;
-        report += looked.report;
-        failure = failure.or(looked.errors.into_iter().next());
+        *report += looked.report;
+        if let Some(error) = looked.errors.into_iter().next() {
+            failure.get_or_insert(error);
+        }
     }
-    (report, failure)
 }
 
 struct Batch<F: Function> {

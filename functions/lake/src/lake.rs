@@ -104,6 +104,15 @@ pub struct Bounds {
     pub open_bytes_max: u64,
     /// Bytes that an upload is given at once.
     pub piece_bytes: usize,
+    /// For how many days after its end a date is left alone before it is compacted.
+    pub closed_after_days: u32,
+    /// From how many objects with rows on a closed date is compacted.
+    pub compacted_objects_min: usize,
+    /// Size from which on an object of a compacted date is full, bytes, encoded.
+    pub compacted_bytes: u64,
+    /// Largest date that is compacted, bytes of its objects. One core rewrites about 15 MiB a second,
+    /// and Lambda gives a function of 1 GiB half of one: this many within a third of two minutes.
+    pub compacted_date_bytes_max: u64,
 }
 
 impl Default for Bounds {
@@ -119,6 +128,10 @@ impl Default for Bounds {
             held_bytes_max: 12 << 20,
             open_bytes_max: 64 << 20,
             piece_bytes: 1 << 20,
+            closed_after_days: 2,
+            compacted_objects_min: 2,
+            compacted_bytes: 128 << 20,
+            compacted_date_bytes_max: 256 << 20,
         }
     }
 }
@@ -193,6 +206,9 @@ impl Pieces {
     }
 }
 
+/// What tells the time, epoch milliseconds.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
 /// A lake.
 pub struct Lake {
     /// Where its objects are.
@@ -207,6 +223,9 @@ pub struct Lake {
     pub bounds: Bounds,
     /// Bounds of the reader.
     pub limits: reader::Limits,
+    /// What tells for how long a lost invocation has been lost; nothing that is derived depends on
+    /// it. It stands still unless it is set: then what such a one may still do is always waited for.
+    pub clock: Clock,
     cache: Mutex<Cache>,
     registered: Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
@@ -254,6 +273,7 @@ impl Lake {
             key,
             bounds: Bounds::default(),
             limits: reader::Limits::default(),
+            clock: Arc::new(|| 0),
             cache: Mutex::default(),
             registered: Mutex::default(),
             large: OnceLock::new(),
@@ -370,6 +390,19 @@ impl Lake {
         let value = Arc::new(value);
         self.keep(key, Cached { etag: etag.clone(), bytes, value: value.clone() });
         Ok(Some(Versioned { etag, value }))
+    }
+
+    /// The same of an object that is not read again: it is not kept in memory.
+    pub async fn read_once<T>(
+        &self,
+        key: &ObjectKey,
+        range: ByteRange,
+        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
+    ) -> Result<Option<Versioned<T>>, Error> {
+        let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
+        let etag = object.meta.etag.clone();
+        let (value, _) = decode(object)?;
+        Ok(Some(Versioned { etag, value: Arc::new(value) }))
     }
 
     /// Reads a JSON document of the lake's own.

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, NaiveDate};
 
 use crate::key::{ObjectKey, Part, Revision, Source};
-use crate::tables::Stream;
+use crate::tables::{READING_DATE, Stream};
 
 /// Version of the layout and of what lies in it. A lake of another version is refused.
 pub const LAYOUT_VERSION: u32 = 2;
@@ -164,6 +164,29 @@ pub const TRUSTED_STEP_TRAINER: &str = "trusted/step_trainer/";
 pub const CURATED_MACHINE_LEARNING: &str = "curated/machine_learning/";
 /// `replay/`
 pub const REPLAY: &str = "replay/";
+/// `compacted/`: copies of closed dates in few large objects. Whoever reads a table by its folder
+/// reads none of it; the partitions of the catalog lead here.
+pub const COMPACTED: &str = "compacted/";
+
+/// Prefix of the objects of a day below `zone`.
+pub fn day(zone: &str, date: ReadingDate) -> String {
+    format!("{zone}{READING_DATE}={date}/")
+}
+
+/// Prefix of the compacted copies of a table.
+pub fn compacted(table: &str) -> String {
+    format!("{COMPACTED}{table}/")
+}
+
+/// What a compaction of a day of a table is doing, or has done.
+pub fn compaction(table: &str, date: ReadingDate) -> ObjectKey {
+    ObjectKey::new(format!("{}{date}.json", compactions(table)))
+}
+
+/// Prefix of the compactions of a table.
+pub fn compactions(table: &str) -> String {
+    format!("state/compaction/{table}/")
+}
 
 /// Prefix of a stream's landing zone.
 pub fn landing(stream: Stream) -> &'static str {

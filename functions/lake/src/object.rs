@@ -323,11 +323,23 @@ enum Parts {
 /// Opens a derived object that was just listed; a small one is read at once, and kept. What is
 /// opened may be a later version: compare its tag.
 pub async fn open(lake: &Lake, listed: &ObjectMeta) -> Result<Option<Versioned<Opened>>, Error> {
-    let key = &listed.key;
+    open_and_keep(lake, &listed.key, Some(listed)).await
+}
+
+/// Opens a derived object that is read once; a small one is read at once, and not kept.
+pub async fn open_once(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
+    open_and_keep(lake, key, None).await
+}
+
+async fn open_and_keep(
+    lake: &Lake,
+    key: &ObjectKey,
+    listed: Option<&ObjectMeta>,
+) -> Result<Option<Versioned<Opened>>, Error> {
     let mut wanted = lake.bounds.small_bytes_max.max(FOOTER_BYTES);
     loop {
         let mut more = None;
-        let opened = lake.read_listed(listed, ByteRange::Suffix(wanted), |object| {
+        let decode = |object: Object| {
             if object.meta.size_bytes <= lake.bounds.small_bytes_max {
                 let Rows { footer, batch } = decode(key, object.bytes)?;
                 let (rows, bytes) = (batch.num_rows() as u64, row_bytes(&batch) as usize);
@@ -340,8 +352,13 @@ pub async fn open(lake: &Lake, listed: &ObjectMeta) -> Result<Option<Versioned<O
                 }
                 opened => opened.map_err(|error| unreadable(key, &error)),
             }
-        });
-        match (opened.await, more) {
+        };
+        let range = ByteRange::Suffix(wanted);
+        let opened = match listed {
+            Some(listed) => lake.read_listed(listed, range, decode).await,
+            None => lake.read_once(key, range, decode).await,
+        };
+        match (opened, more) {
             (Err(_), Some(needed)) if needed > wanted => wanted = needed,
             (opened, _) => return opened,
         }

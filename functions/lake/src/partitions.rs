@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Error;
 use crate::key::ObjectKey;
 use crate::lake::Lake;
-use crate::layout::ReadingDate;
+use crate::layout::{self, ReadingDate};
 use crate::object::{self, Occupancy};
-use crate::tables::{READING_DATE, Table};
+use crate::tables::Table;
 
 /// Settles the partition of an object that was just derived, or found to be right, as `seen`.
 pub async fn settle(
@@ -27,7 +27,7 @@ pub async fn settle(
             return Ok(());
         }
         let wanted = seen == Occupancy::Some || has_rows(lake, table, date).await?;
-        let registered = lake.catalog.has_partition(table.name, date).await?;
+        let registered = lake.catalog.partition(table.name, date).await?.is_some();
         match (wanted, registered) {
             (true, false) => lake.catalog.create_partition(table.name, date).await?,
             (false, true) => lake.catalog.delete_partition(table.name, date).await?,
@@ -45,7 +45,7 @@ pub async fn settle(
 
 /// Whether any object of a day has rows, as their sizes tell: no object is read for it.
 async fn has_rows(lake: &Lake, table: &Table, date: ReadingDate) -> Result<bool, Error> {
-    let prefix = format!("{}{READING_DATE}={date}/", table.location);
+    let prefix = layout::day(table.location, date);
     let without_max = object::bytes_max_without_rows(table)?;
     let mut after = None;
     loop {
@@ -80,8 +80,9 @@ impl Occupied {
 
     /// The keys of days that the catalog has otherwise.
     pub async fn unsettled(self, lake: &Lake, table: &Table) -> Result<Vec<ObjectKey>, Error> {
+        let registered = lake.catalog.partitions(table.name).await?;
         let registered: BTreeSet<ReadingDate> =
-            lake.catalog.partitions(table.name).await?.into_iter().collect();
+            registered.into_iter().map(|partition| partition.date).collect();
         let differs = |date: &ReadingDate, occupancy: Occupancy| {
             registered.contains(date) != (occupancy == Occupancy::Some)
         };

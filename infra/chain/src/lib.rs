@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use self::routes::{KeyPattern, RouteError, Routes};
 
-/// One of the five functions.
+/// One of the six functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FunctionName {
     /// customer_landing → customer_trusted.
@@ -27,6 +27,8 @@ pub enum FunctionName {
     StepTrainerLandingToTrusted,
     /// step_trainer_trusted, accelerometer_trusted → machine_learning_curated.
     MachineLearningCurated,
+    /// accelerometer_trusted, step_trainer_trusted, machine_learning_curated → compacted copies.
+    ReadingsCompacted,
 }
 
 macro_rules! with_function {
@@ -52,18 +54,23 @@ macro_rules! with_function {
                 let $function = machine_learning_curated::MachineLearningCurated;
                 $body
             }
+            FunctionName::ReadingsCompacted => {
+                let $function = readings_compacted::ReadingsCompacted;
+                $body
+            }
         }
     };
 }
 
 impl FunctionName {
-    /// The five, in the order of the chain.
-    pub const ALL: [Self; 5] = [
+    /// The six, in the order of the chain.
+    pub const ALL: [Self; 6] = [
         Self::CustomerLandingToTrusted,
         Self::AccelerometerLandingToTrusted,
         Self::CustomerTrustedToCurated,
         Self::StepTrainerLandingToTrusted,
         Self::MachineLearningCurated,
+        Self::ReadingsCompacted,
     ];
 
     /// Name of the crate, the binary and the Lambda.

@@ -215,7 +215,7 @@ mod tests {
         );
         assert_eq!(
             woken("trusted/accelerometer/reading_date=2026-01-01/x.parquet"),
-            ["customer_trusted_to_curated", "machine_learning_curated"]
+            ["customer_trusted_to_curated", "machine_learning_curated", "readings_compacted"]
         );
         assert_eq!(woken("curated/customer/part-00.parquet"), ["step_trainer_landing_to_trusted"]);
         assert_eq!(
@@ -227,7 +227,11 @@ mod tests {
             ["accelerometer_landing_to_trusted", "step_trainer_landing_to_trusted"],
             "a wildcard may match too much: the function leaves what is not its own"
         );
-        assert!(woken("curated/machine_learning/reading_date=2026-01-01/x.parquet").is_empty());
+        assert_eq!(
+            woken("curated/machine_learning/reading_date=2026-01-01/x.parquet"),
+            ["readings_compacted"]
+        );
+        assert!(woken("compacted/accelerometer_trusted/reading_date=2026-01-01/x/y").is_empty());
         assert!(woken("state/lake.json").is_empty());
     }
 

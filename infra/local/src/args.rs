@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use lake::layout::ReadingDate;
 use lake::policy::{Consent, Identity, Pairing, Policies};
 
 /// The STEDI lake on one machine: three raw feeds in, eight tables out.
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Derives a lake again, after a lost event or under other policies
     Replay(ReplayArgs),
+    /// Copies dates of many small objects into few large ones
+    Compact(CompactArgs),
     /// Makes data shaped like the three feeds
     Generate(GenerateArgs),
     /// Shows the eight tables of a lake
@@ -80,6 +83,23 @@ pub(crate) struct ReplayArgs {
     /// How to print the tables
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct CompactArgs {
+    /// Folder of the lake
+    #[arg(long, value_name = "DIR", default_value = "lake")]
+    pub(crate) lake: PathBuf,
+    /// Compact the dates before this one, YYYY-MM-DD
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub(crate) before: ReadingDate,
+    /// How to print the tables
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+fn date(text: &str) -> Result<ReadingDate, String> {
+    ReadingDate::parse(text).ok_or_else(|| "want a date as 2026-01-31".to_owned())
 }
 
 /// The policies; an existing lake keeps its own.
@@ -184,6 +204,7 @@ mod tests {
             vec!["stedi", "walk"],
             vec!["stedi", "run", "--consent", "maybe"],
             vec!["stedi", "generate", "--customers", "3"],
+            vec!["stedi", "compact", "--before", "yesterday"],
         ] {
             let error = Args::try_parse_from(&arguments).map(|_| ()).unwrap_err();
             let line = in_one_line(&error);

@@ -1,8 +1,9 @@
 //! `stedi catalog`: what is registered, and the Athena statements for it.
 
-use lake::catalog::Catalog;
+use lake::catalog::{Catalog, Partition};
 use lake::ddl;
 use lake::key::ObjectKey;
+use lake::layout::COMPACTED;
 use lake::readings::landing_table;
 use lake::store::Store;
 use lake::tables::{Stream, TABLES, Table};
@@ -38,8 +39,9 @@ async fn print(catalog: &dyn Catalog, store: &dyn Store) -> Result<(), Failure> 
             let personal = if column.personal { " [personal]" } else { "" };
             println!("  {:<26}{:<8}{}{personal}", column.name, column.kind, column.comment);
         }
-        for date in catalog.partitions(table.name).await? {
-            println!("  partition reading_date={date}");
+        for Partition { date, location } in catalog.partitions(table.name).await? {
+            let copy = if location.starts_with(COMPACTED) { &location } else { "" };
+            println!("{}", format!("  partition reading_date={date} {copy}").trim_end());
         }
         for key in unreadable(store, table).await? {
             println!("  Athena cannot read {key} as it is: not one object a line");

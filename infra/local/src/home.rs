@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lake::catalog::StoreCatalog;
 use lake::error::Error;
@@ -21,7 +22,7 @@ use crate::failure::Failure;
 
 const PARTS: u16 = 16;
 const KEY_BYTES: usize = 32;
-/// One process works on all five functions' documents: room for the registers of a million people.
+/// One process works on all six functions' documents: room for the registers of a million people.
 const CACHE_BYTES_MAX: usize = 1 << 30;
 
 /// Whether other policies than a lake's own are refused, or become its own.
@@ -149,6 +150,9 @@ impl Home {
             error => error.into(),
         })?;
         lake.bounds.cache_bytes_max = CACHE_BYTES_MAX;
+        // Nobody ends this process when its time is over.
+        lake.bounds.compacted_date_bytes_max = u64::MAX;
+        lake.clock = Arc::new(now_ms);
         Ok(lake)
     }
 
@@ -177,6 +181,12 @@ impl Home {
             ))
         })
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tells how long an invocation has been lost")]
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn make_key(path: &Path) -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 
 mod args;
 mod catalog;
+mod compact;
 mod engine;
 mod failure;
 mod feeds;
@@ -56,6 +57,7 @@ fn dispatch(command: Command) -> Result<(), Failure> {
         Command::Watch(args) => watch::watch(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Compact(args) => compact::compact(&args),
         Command::Generate(args) => generate::generate(&args),
         Command::Status(args) => status::status(&args),
         Command::Quarantine(args) => quarantine::quarantine(&args),

@@ -3,16 +3,18 @@
 //!
 //! Nothing of the protocol is used for it: whole tables at once, in memory, from the raw files. Of
 //! the lake's own state only the customer register is read, since a customer record outlives its
-//! object; no record in the landing zone may be newer than the register's.
+//! object; no record in the landing zone may be newer than the register's. Where a partition of the
+//! catalog leads to a compacted copy, that has to have the rows of the date's folder.
 
 mod expected;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lake::catalog::Catalog;
+use lake::catalog::{Catalog, Partition};
+use lake::key::ObjectKey;
 use lake::lake::Lake;
-use lake::layout::{ReadingDate, Slice};
+use lake::layout::{self, ReadingDate, Slice};
 use lake::object;
 use lake::store::list_all;
 use lake::tables::{Format, TABLES, Table};
@@ -74,31 +76,62 @@ async fn difference(
     let mut balance = wanted.clone();
     let mut occupied = BTreeSet::new();
     for listed in list_all(lake.store.as_ref(), table.location).await? {
-        let Some(opened) = object::open(lake, &listed).await? else { continue };
         let slice = Slice::of_key(&listed.key, table.location);
-        for group in 0..opened.value.groups() {
-            let rows = object::read_group(lake, &listed.key, &opened, group).await?;
-            let moved = || Failure::Other(format!("{} moved while it was read", listed.key));
-            for row in rows_of(&rows.ok_or_else(moved)?) {
-                if let Some(slice) = slice
-                    && row.time_ms(table).and_then(ReadingDate::of) != Some(slice.date)
-                {
-                    differences.push(format!("{}: holds a row of another day: {row}", listed.key));
-                }
-                *balance.entry(row).or_default() -= 1;
+        let rows = read(lake, &listed.key, |row| {
+            if let Some(slice) = slice
+                && row.time_ms(table).and_then(ReadingDate::of) != Some(slice.date)
+            {
+                differences.push(format!("{}: holds a row of another day: {row}", listed.key));
             }
-        }
-        occupied.extend(slice.filter(|_| opened.value.rows > 0).map(|slice| slice.date));
+            *balance.entry(row).or_default() -= 1;
+        });
+        let rows = rows.await?;
+        occupied.extend(slice.filter(|_| rows > 0).map(|slice| slice.date));
     }
-    for (row, count) in balance {
-        match count {
-            0 => {}
-            1.. => differences.push(format!("missing {count} times: {row}")),
-            _ => differences.push(format!("{} times too many: {row}", -count)),
-        }
-    }
+    differences.extend(unbalanced(balance));
     if table.partitioned {
         differences.extend(partitions(lake.catalog.as_ref(), table, &occupied).await?);
+        differences.extend(copies(lake, table).await?);
+    }
+    Ok(differences)
+}
+
+/// Reads the rows of an object, and says how many they are.
+async fn read(lake: &Lake, key: &ObjectKey, mut take: impl FnMut(Row)) -> Result<u64, Failure> {
+    let Some(opened) = object::open_once(lake, key).await? else { return Ok(0) };
+    for group in 0..opened.value.groups() {
+        let rows = object::read_group(lake, key, &opened, group).await?;
+        let moved = || Failure::Other(format!("{key} moved while it was read"));
+        rows_of(&rows.ok_or_else(moved)?).into_iter().for_each(&mut take);
+    }
+    Ok(opened.value.rows)
+}
+
+fn unbalanced(balance: Bag) -> impl Iterator<Item = String> {
+    balance.into_iter().filter_map(|(row, count)| match count {
+        0 => None,
+        1.. => Some(format!("missing {count} times: {row}")),
+        _ => Some(format!("{} times too many: {row}", -count)),
+    })
+}
+
+/// How the rows that the partitions of a table lead to differ from those of its folder.
+async fn copies(lake: &Lake, table: &Table) -> Result<Vec<String>, Failure> {
+    let mut differences = Vec::new();
+    for Partition { date, location } in lake.catalog.partitions(table.name).await? {
+        let folder = layout::day(table.location, date);
+        if location == folder {
+            continue;
+        }
+        let mut balance = Bag::new();
+        for (prefix, weight) in [(&folder, 1), (&location, -1)] {
+            for listed in list_all(lake.store.as_ref(), prefix).await? {
+                let count = |row| *balance.entry(row).or_default() += weight;
+                read(lake, &listed.key, count).await?;
+            }
+        }
+        let led = unbalanced(balance);
+        differences.extend(led.map(|line| format!("{location}, where {date} is led: {line}")));
     }
     Ok(differences)
 }
@@ -108,8 +141,8 @@ async fn partitions(
     table: &Table,
     occupied: &BTreeSet<ReadingDate>,
 ) -> Result<Vec<String>, Failure> {
-    let registered: BTreeSet<ReadingDate> =
-        catalog.partitions(table.name).await?.into_iter().collect();
+    let registered = catalog.partitions(table.name).await?.into_iter();
+    let registered: BTreeSet<ReadingDate> = registered.map(|partition| partition.date).collect();
     let missing = occupied.difference(&registered);
     let extra = registered.difference(occupied);
     Ok(missing

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use lake::key::{ETag, ObjectKey};
 use lake::layout;
-use lake::store::{ByteRange, Object, Precondition, StoreError};
+use lake::store::{ByteRange, Object, Page, Precondition, StoreError};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -30,27 +30,43 @@ pub enum Protocol {
     AppliedBeforeWork,
     /// The object that an event says is deleted is taken to be gone.
     DeletionIsTruth,
+    /// A compaction does not look again at what it was made of.
+    ListedOnce,
+    /// Nobody waits for a lost builder: its generation goes at once.
+    NoLease,
+    /// A stale copy is removed before its partition leads elsewhere.
+    RemovedFirst,
 }
 
 impl Protocol {
     /// Those that are broken.
-    pub const BROKEN: [Self; 5] = [
+    pub const BROKEN: [Self; 8] = [
         Self::BlindPut,
         Self::TagsOfRows,
         Self::RegisterBeforeManifest,
         Self::AppliedBeforeWork,
         Self::DeletionIsTruth,
+        Self::ListedOnce,
+        Self::NoLease,
+        Self::RemovedFirst,
     ];
 }
 
 /// What an invocation remembers that breaks a protocol.
 #[derive(Debug, Default)]
 pub(crate) struct Delusion {
+    /// Whether it is of readings_compacted.
+    pub(crate) compacts: bool,
     /// Landing objects that an event said are deleted.
     pub(crate) deleted: BTreeSet<ObjectKey>,
     /// The registers as they were when a landing object was last read.
     registers: BTreeMap<ObjectKey, (ETag, Bytes)>,
     has_read_landing: bool,
+    /// What the folder of a date was listed as first.
+    listed: BTreeMap<(String, Option<ObjectKey>), Page>,
+    /// A partition that was not led back yet, though that was said.
+    led_back: Option<Call>,
+    has_removed: bool,
     /// For each part of a register the record of what was applied, once that was read.
     applied: BTreeMap<ObjectKey, ObjectKey>,
 }
@@ -86,8 +102,45 @@ impl Protocol {
             }
             (Self::RegisterBeforeManifest, _) => register_before_manifest(bucket, call, delusion),
             (Self::AppliedBeforeWork, _) => applied_before_work(bucket, call, delusion),
+            (Self::ListedOnce, Call::List(prefix, after))
+                if delusion.compacts && is_day(prefix) =>
+            {
+                let known = delusion.listed.get(&(prefix.clone(), after.clone()));
+                if let Some(page) = known {
+                    return Reply::Page(page.clone());
+                }
+                let reply = bucket.perform(call);
+                if let Reply::Page(page) = &reply {
+                    delusion.listed.insert((prefix.clone(), after.clone()), page.clone());
+                }
+                reply
+            }
+            (Self::RemovedFirst, Call::MovePartition(_, _, location))
+                if location.strip_prefix(layout::COMPACTED).is_none() =>
+            {
+                delusion.led_back = Some(call.clone());
+                Reply::Moved(true)
+            }
+            (Self::RemovedFirst, Call::Delete(_)) => {
+                delusion.has_removed = true;
+                bucket.perform(call)
+            }
+            (Self::RemovedFirst, _) if delusion.has_removed => {
+                if let Some(late) = delusion.led_back.take() {
+                    bucket.perform(&late);
+                }
+                bucket.perform(call)
+            }
             _ => bucket.perform(call),
         }
+    }
+
+    /// The time, as the handlers see it.
+    pub(crate) fn time(self, now_ms: &mut i64) -> i64 {
+        if self == Self::NoLease {
+            *now_ms += 3_600_000;
+        }
+        *now_ms
     }
 
     /// The tag of a version, as the handlers see it.
@@ -98,6 +151,12 @@ impl Protocol {
         let rows = format!("{:?}", bucket.derived(etag).rows);
         ETag::new(hex::encode(&Sha256::digest(rows.as_bytes())[..16]))
     }
+}
+
+/// Whether that is the folder of a date of a table.
+fn is_day(prefix: &str) -> bool {
+    let zone = ZONES.iter().any(|zone| prefix.starts_with(zone));
+    zone && prefix.contains("/reading_date=")
 }
 
 fn tags_of_rows(bucket: &mut Bucket, call: &Call) -> Reply {

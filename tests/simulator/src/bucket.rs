@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::reference::SECRET;
 use crate::store::{Call, Reply};
-use crate::table::Derived;
+use crate::table::{Derived, Row};
 
 /// The objects and the catalog.
 pub(crate) struct Bucket {
@@ -95,8 +95,12 @@ impl Bucket {
             Call::UpdateTable(table, version) => {
                 done(now(self.catalog.update_table(table, version)))
             }
-            Call::HasPartition(table, date) => {
-                now(self.catalog.has_partition(table, *date)).map_or_else(failed, Reply::Has)
+            Call::Partition(table, date) => {
+                now(self.catalog.partition(table, *date)).map_or_else(failed, Reply::Partition)
+            }
+            Call::MovePartition(table, date, location) => {
+                let moved = now(self.catalog.move_partition(table, *date, location));
+                moved.map_or_else(failed, Reply::Moved)
             }
             Call::CreatePartition(table, date) => {
                 done(now(self.catalog.create_partition(table, *date)))
@@ -105,15 +109,29 @@ impl Bucket {
                 done(now(self.catalog.delete_partition(table, *date)))
             }
             Call::Partitions(table) => {
-                now(self.catalog.partitions(table)).map_or_else(failed, Reply::Dates)
+                now(self.catalog.partitions(table)).map_or_else(failed, Reply::Partitions)
             }
             other => panic!("{other:?} is not for the catalog"),
         }
     }
 
+    /// Where the partitions of a table lead.
+    pub(crate) fn locations(&self, table: &str) -> BTreeMap<ReadingDate, String> {
+        let partitions = now(self.catalog.partitions(table)).expect("memory does not fail");
+        partitions.into_iter().map(|partition| (partition.date, partition.location)).collect()
+    }
+
     /// The partitions of a table.
     pub(crate) fn partitions(&self, table: &str) -> Vec<ReadingDate> {
-        now(self.catalog.partitions(table)).expect("memory does not fail")
+        self.locations(table).into_keys().collect()
+    }
+
+    /// The rows of the objects below a prefix, sorted.
+    pub(crate) fn rows_below(&self, prefix: &str) -> Vec<Row> {
+        let derived = self.derived_below(prefix);
+        let mut rows: Vec<Row> = derived.iter().flat_map(|(_, d)| d.rows.clone()).collect();
+        rows.sort();
+        rows
     }
 
     /// Everything, to compare with later.
@@ -197,4 +215,10 @@ pub(crate) const READING_ZONES: [(&str, &str); 3] = [
 pub(crate) fn day_of(key: &ObjectKey) -> Option<(&'static str, ReadingDate)> {
     let found = |(table, zone)| Slice::of_key(key, zone).map(|slice| (table, slice.date));
     READING_ZONES.into_iter().find_map(found)
+}
+
+/// The folder of a date of a table.
+pub(crate) fn folder_of(table: &str, date: ReadingDate) -> String {
+    let zone = READING_ZONES.into_iter().find(|(name, _)| *name == table);
+    format!("{}reading_date={date}/", zone.expect("a table of readings").1)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lake::events::object_event;
+use lake::events::{object_event, scheduled_event};
 use lake::function::Outcome;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -10,6 +10,16 @@ use serde_json::{Value, json};
 use crate::world::Queued;
 
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+
+/// What the key of a message begins with that is no object's, but a schedule's: its time follows.
+pub(crate) const SCHEDULE: &str = "schedule:";
+
+fn bridged(message: &Queued) -> Value {
+    match message.key.after(SCHEDULE) {
+        Some(time) => scheduled_event(time),
+        None => object_event("lake", &message.key, message.created),
+    }
+}
 
 /// How a batch of messages is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +56,18 @@ impl Envelope {
             })
         };
         let body = |message: &Queued| match self {
-            Self::Bridged => object_event("lake", &message.key, message.created),
+            Self::Bridged => bridged(message),
             Self::Notified => json!({"Records": [s3(message)]}),
             _ => json!({"Message": json!({"Records": [s3(message)]}).to_string()}),
         };
+        let is_scheduled = |message: &Queued| message.key.after(SCHEDULE).is_some();
         match self {
+            // S3 sends no schedules.
+            Self::Notified | Self::Published | Self::Plain if messages.iter().any(is_scheduled) => {
+                Self::Bridged.wrap(messages)
+            }
             Self::Plain => json!({"Records": messages.iter().map(s3).collect::<Vec<_>>()}),
-            Self::Direct => object_event("lake", &messages[0].key, messages[0].created),
+            Self::Direct => bridged(&messages[0]),
             _ => {
                 let record = |(index, message): (usize, &Queued)| {
                     let body = body(message).to_string();

@@ -7,6 +7,9 @@
 //! admit, whoever writes. Of the customer tables: rows come from a version read likewise, and the
 //! source never goes back. Of machine_learning_curated: an object that is derived from its inputs
 //! as they are stays so until they change.
+//!
+//! Of compacted copies: a partition is led to rows only that its date had at some time, all of them,
+//! and nothing that a partition leads to changes.
 
 use std::collections::BTreeMap;
 
@@ -47,6 +50,9 @@ pub(crate) fn after_put(world: &World, put: &Put<'_>, observed: &Observed) -> Ch
     if key.after("state/").is_some() && !key.as_str().contains("/index/") {
         return after_state(world, put);
     }
+    if key.after(layout::COMPACTED).is_some() {
+        return stays_whole(world, key);
+    }
     if layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_some() {
         trusted_customer(world, put, observed)?;
         return curated_follows(world);
@@ -73,6 +79,9 @@ pub(crate) fn after_delete(world: &World, key: &ObjectKey) -> Checked {
     if key.after(layout::REPLAY).is_some() {
         accelerometer_settled(world)?;
         step_trainer_settled(world)?;
+    }
+    if key.after(layout::COMPACTED).is_some() {
+        stays_whole(world, key)?;
     }
     match day_of(key) {
         Some((table, date)) if world.bucket.partitions(table).contains(&date) => {
@@ -105,6 +114,35 @@ fn after_state(world: &World, put: &Put<'_>) -> Checked {
     }
     if key.starts_with(layout::CURATED_REGISTER) {
         curated_follows(world)?;
+    }
+    Ok(())
+}
+
+/// A partition that is moved to a copy leads to rows that the date had at some time, all of them.
+pub(crate) fn leads_to_the_whole(world: &World, location: &str) -> Checked {
+    let Some(place) = location.strip_prefix(layout::COMPACTED) else { return Ok(()) };
+    let rows = world.bucket.rows_below(location);
+    let past = world
+        .past
+        .iter()
+        .find(|((table, date), _)| place.starts_with(&format!("{table}/reading_date={date}/")));
+    let is_whole = !rows.is_empty() && past.is_some_and(|(_, past)| past.contains(&rows));
+    if !is_whole {
+        let what = format!("a partition leads to {location}, which has {rows:?}");
+        return broken(Promise::Compaction, what);
+    }
+    Ok(())
+}
+
+/// No partition leads to what changes.
+fn stays_whole(world: &World, key: &ObjectKey) -> Checked {
+    for (table, _) in READING_ZONES {
+        for location in world.bucket.locations(table).values() {
+            if key.as_str().starts_with(location) {
+                let what = format!("{key} changed, and a partition leads there");
+                return broken(Promise::Compaction, what);
+            }
+        }
     }
     Ok(())
 }

@@ -7,9 +7,10 @@ use lake::layout::{self, ReadingDate, Slice};
 use lake::tables::Stream;
 use serde_json::Value;
 
-use crate::bucket::{READING_ZONES, day_of};
+use crate::bucket::{READING_ZONES, day_of, folder_of};
 use crate::file::{File, Fragment, Person};
 use crate::reference::{self, Reference, Standing, Verdict, candidates, customer_row};
+use crate::run::COMPACTED_OBJECTS_MIN;
 use crate::table::{Row, difference};
 use crate::world::{Promise, Violation, World};
 
@@ -41,6 +42,8 @@ pub(crate) fn check(world: &mut World) -> Checked {
     };
     tables(world, &reference)?;
     catalog(world)?;
+    led(world)?;
+    compaction(world)?;
     let motions = accounts(&motions, reference::motions, |motion| {
         (motion.time_ms(), reference.motion_verdict(motion))
     });
@@ -120,6 +123,45 @@ fn catalog(world: &World) -> Checked {
         if found != wanted {
             let what = format!("{table} has the partitions {found:?}, wanted are {wanted:?}");
             return broken(Promise::Catalog, what);
+        }
+    }
+    Ok(())
+}
+
+/// Through the catalog every table has the rows of its folders.
+pub(crate) fn led(world: &World) -> Checked {
+    for (table, _) in READING_ZONES {
+        for (date, location) in world.bucket.locations(table) {
+            let wanted = world.bucket.rows_below(&folder_of(table, date));
+            let found = world.bucket.rows_below(&location);
+            if let Some(difference) = difference(&found, &wanted) {
+                let what = format!("the partition {date} of {table} leads to {difference}");
+                return broken(Promise::Compaction, what);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// After a schedule that finds every date closed, each date with rows is
+/// compacted, and there is no object of a copy that no partition leads to.
+fn compaction(world: &World) -> Checked {
+    let mut led_to = Vec::new();
+    for (table, _) in READING_ZONES {
+        for (date, location) in world.bucket.locations(table) {
+            let objects = world.bucket.derived_below(&folder_of(table, date));
+            let occupied = objects.iter().filter(|(_, derived)| !derived.rows.is_empty()).count();
+            let compacted = location.starts_with(layout::COMPACTED);
+            if occupied >= COMPACTED_OBJECTS_MIN && !compacted {
+                let what = format!("{date} of {table} has {occupied} objects, and no copy");
+                return broken(Promise::Compaction, what);
+            }
+            led_to.extend(compacted.then_some(location));
+        }
+    }
+    for (key, _) in world.bucket.below(layout::COMPACTED) {
+        if !led_to.iter().any(|location| key.as_str().starts_with(location)) {
+            return broken(Promise::Compaction, format!("{key} is left, and nothing leads there"));
         }
     }
     Ok(())
@@ -207,7 +249,7 @@ fn leftovers(
             }
         }
     }
-    let known = ["landing/", "trusted/", "curated/", "quarantine/", "state/"];
+    let known = ["landing/", "trusted/", "curated/", "compacted/", "quarantine/", "state/"];
     for key in world.bucket.objects.keys() {
         if !known.iter().any(|prefix| key.after(prefix).is_some()) {
             return broken(Promise::Leftovers, format!("{key} is left"));

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use lake::catalog::{Catalog, CatalogError, RegisteredTable, TableDefinition};
+use lake::catalog::{Catalog, CatalogError, Partition, RegisteredTable, TableDefinition};
 use lake::key::{ETag, ObjectKey};
 use lake::layout::ReadingDate;
 use lake::store::{
@@ -32,7 +32,8 @@ pub(crate) enum Call {
     Table(String),
     CreateTable(TableDefinition),
     UpdateTable(TableDefinition, String),
-    HasPartition(String, ReadingDate),
+    Partition(String, ReadingDate),
+    MovePartition(String, ReadingDate, String),
     CreatePartition(String, ReadingDate),
     DeletePartition(String, ReadingDate),
     Partitions(String),
@@ -48,6 +49,7 @@ impl Call {
                 | Self::CreateTable(_)
                 | Self::UpdateTable(..)
                 | Self::CreatePartition(..)
+                | Self::MovePartition(..)
                 | Self::DeletePartition(..)
         )
     }
@@ -65,7 +67,10 @@ impl Call {
             Self::Table(name) => format!("table {name}"),
             Self::CreateTable(table) => format!("create table {}", table.name),
             Self::UpdateTable(table, _) => format!("update table {}", table.name),
-            Self::HasPartition(table, date) => format!("has partition {table} {date}"),
+            Self::Partition(table, date) => format!("partition {table} {date}"),
+            Self::MovePartition(table, date, location) => {
+                format!("move partition {table} {date} to {location}")
+            }
             Self::CreatePartition(table, date) => format!("create partition {table} {date}"),
             Self::DeletePartition(table, date) => format!("delete partition {table} {date}"),
             Self::Partitions(table) => format!("partitions {table}"),
@@ -105,8 +110,9 @@ pub(crate) enum Reply {
     Done,
     Page(Page),
     Table(Option<RegisteredTable>),
-    Has(bool),
-    Dates(Vec<ReadingDate>),
+    Partition(Option<Partition>),
+    Moved(bool),
+    Partitions(Vec<Partition>),
     StoreError(StoreError),
     CatalogError(CatalogError),
 }
@@ -290,9 +296,26 @@ impl Catalog for Remote {
         }
     }
 
-    async fn has_partition(&self, table: &str, date: ReadingDate) -> Result<bool, CatalogError> {
-        match self.ask(Call::HasPartition(table.to_owned(), date)).await {
-            Reply::Has(has) => Ok(has),
+    async fn partition(
+        &self,
+        table: &str,
+        date: ReadingDate,
+    ) -> Result<Option<Partition>, CatalogError> {
+        match self.ask(Call::Partition(table.to_owned(), date)).await {
+            Reply::Partition(partition) => Ok(partition),
+            other => unexpected_of_catalog(other),
+        }
+    }
+
+    async fn move_partition(
+        &self,
+        table: &str,
+        date: ReadingDate,
+        location: &str,
+    ) -> Result<bool, CatalogError> {
+        let call = Call::MovePartition(table.to_owned(), date, location.to_owned());
+        match self.ask(call).await {
+            Reply::Moved(moved) => Ok(moved),
             other => unexpected_of_catalog(other),
         }
     }
@@ -311,9 +334,9 @@ impl Catalog for Remote {
         }
     }
 
-    async fn partitions(&self, table: &str) -> Result<Vec<ReadingDate>, CatalogError> {
+    async fn partitions(&self, table: &str) -> Result<Vec<Partition>, CatalogError> {
         match self.ask(Call::Partitions(table.to_owned())).await {
-            Reply::Dates(dates) => Ok(dates),
+            Reply::Partitions(partitions) => Ok(partitions),
             other => unexpected_of_catalog(other),
         }
     }

@@ -81,6 +81,8 @@ pub enum Op {
     Delete(String),
     /// An operator asks to look at a landing object again.
     Replay(String),
+    /// EventBridge's schedule of readings_compacted comes round, at this time.
+    Schedule(String),
     /// The process is stopped, and started again under other policies.
     Policies(Policies),
     /// The process dies with everything that runs and waits; it is started again.
@@ -114,6 +116,12 @@ const INSTANTS: [i64; 6] = [
     1_687_200_000_000,
 ];
 
+/// A schedule by which every date is closed.
+pub(crate) const ALL_CLOSED: &str = "2023-07-01T00:00:00Z";
+/// By the first but one of the others one date is closed, by the last two.
+const SCHEDULES: [&str; 5] =
+    [ALL_CLOSED, ALL_CLOSED, ALL_CLOSED, "2023-06-20T01:00:00Z", "2023-06-21T01:00:00Z"];
+
 const SERIALS: [&str; 3] = ["D-1", "d-1", "D-2"];
 
 impl Scenario {
@@ -126,9 +134,15 @@ impl Scenario {
         let changes_mind = random.chance(100);
         let lossy = random.chance(500);
         let count = 3 + random.below(18);
+        // Of its own, so that the rest of a seed stays what it was.
+        let mut schedules = Random::new(seed ^ 0x00c1_05ed);
+        let compacts = schedules.chance(700);
         let mut ops = Vec::new();
         for _ in 0..count {
             ops.push(domain.op(&mut random));
+            if compacts && schedules.chance(300) {
+                ops.push(Op::Schedule((*schedules.one(&SCHEDULES)).to_owned()));
+            }
             if dies && random.chance(150) {
                 ops.push(Op::Death { lossy });
             }

@@ -12,11 +12,13 @@ use lake::store::{ByteRange, Precondition};
 use lake::tables::Stream;
 
 use crate::broken::{Delusion, Protocol};
-use crate::bucket::{Bucket, day_of};
+use crate::bucket::{Bucket, day_of, folder_of};
 use crate::choices::Choices;
+use crate::envelope::SCHEDULE;
 use crate::file::{CustomerEntry, Entry, File, Person};
 use crate::promises;
 use crate::store::{Ask, Call, Reply, Slot};
+use crate::table::Row;
 use crate::workload::Setting;
 
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -34,6 +36,8 @@ pub enum Promise {
     Catalog,
     /// Nothing is left but what is wanted.
     Leftovers,
+    /// What the partitions lead to is whole at every step, and has the rows of the table at rest.
+    Compaction,
     /// The quarantine holds the fragments.
     Quarantine,
     /// Every record is accounted for.
@@ -114,6 +118,11 @@ pub(crate) struct World {
     pub(crate) observed: BTreeMap<usize, Observed>,
     /// Invocations that removed a partition and did not end well since.
     pub(crate) partition_doubts: BTreeMap<(String, layout::ReadingDate), BTreeSet<usize>>,
+    /// The rows that a date of a table ever had, in the folder of the table.
+    pub(crate) past: BTreeMap<(&'static str, layout::ReadingDate), BTreeSet<Vec<Row>>>,
+    /// The time, epoch milliseconds. It passes by more than a lease whenever nobody is left who
+    /// could have held one.
+    pub(crate) now_ms: i64,
     pub(crate) files: BTreeMap<ETag, (Stream, File)>,
     pub(crate) delivered: Delivered,
     pub(crate) clock: u64,
@@ -147,6 +156,8 @@ impl World {
             current: 0,
             observed: BTreeMap::new(),
             partition_doubts: BTreeMap::new(),
+            past: BTreeMap::new(),
+            now_ms: 0,
             files: BTreeMap::new(),
             delivered: Delivered::default(),
             clock: 0,
@@ -187,6 +198,7 @@ impl World {
         match (call, &reply) {
             (Call::Put(key, _, when), Reply::Put(_)) => {
                 let etag = self.bucket.objects[key].clone();
+                self.remember(key);
                 if day_of(key).is_some() {
                     observed.written.push((key.clone(), etag.clone()));
                 }
@@ -197,6 +209,7 @@ impl World {
                 self.emit(key, true);
             }
             (Call::Delete(key), Reply::Done) => {
+                self.remember(key);
                 if let Err(violation) = promises::after_delete(self, key) {
                     self.violated(violation.promise, violation.what);
                 }
@@ -230,12 +243,25 @@ impl World {
                 let doubts = self.partition_doubts.entry((table.clone(), *date)).or_default();
                 doubts.insert(invocation);
             }
+            (Call::MovePartition(_, _, location), Reply::Moved(true)) => {
+                if let Err(violation) = promises::leads_to_the_whole(self, location) {
+                    self.violated(violation.promise, violation.what);
+                }
+            }
             (Call::CreatePartition(table, date), Reply::Done) => {
                 if let Err(violation) = promises::partition_has_objects(self, table, *date) {
                     self.violated(violation.promise, violation.what);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Remembers the rows of a date whose objects changed.
+    fn remember(&mut self, key: &ObjectKey) {
+        if let Some((table, date)) = day_of(key) {
+            let rows = self.bucket.rows_below(&folder_of(table, date));
+            self.past.entry((table, date)).or_default().insert(rows);
         }
     }
 
@@ -261,6 +287,23 @@ impl World {
                 self.queues.entry(function).or_default().push(queued);
             }
         }
+    }
+
+    /// The schedule of readings_compacted comes round, once or twice.
+    pub(crate) fn schedule(&mut self, time: &str) {
+        self.note(|| format!("SCHEDULE {time}"));
+        let twice = self.setting.duplicates_of_a_thousand;
+        let copies = if self.choices.happens(twice) { 2 } else { 1 };
+        let key = ObjectKey::new(format!("{SCHEDULE}{time}"));
+        for _ in 0..copies {
+            let queued = Queued { key: key.clone(), created: true, deliveries: 0 };
+            self.queues.entry(FunctionName::ReadingsCompacted).or_default().push(queued);
+        }
+    }
+
+    /// The time, as the handlers see it.
+    pub(crate) fn time(&mut self) -> i64 {
+        self.protocol.time(&mut self.now_ms)
     }
 
     /// Something happens to the lake from outside.

@@ -10,7 +10,8 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 
 fn is_caught(protocol: Protocol) {
     let shown = |promise| {
-        [Promise::Privacy, Promise::Tables, Promise::Leftovers, Promise::Catalog].contains(&promise)
+        let shown = [Promise::Privacy, Promise::Tables, Promise::Leftovers, Promise::Catalog];
+        shown.contains(&promise) || promise == Promise::Compaction
     };
     let (explored, failure) = explore(1, RUNS_MAX, TIME_MAX, protocol, shown);
     let Some(failure) = failure else { panic!("{protocol:?} is not caught: {explored:?}") };
@@ -40,4 +41,14 @@ fn applying_a_revision_before_the_work_is_done_is_caught() {
 #[test]
 fn treating_a_deletion_event_as_the_truth_is_caught() {
     is_caught(Protocol::DeletionIsTruth);
+}
+
+#[test]
+fn not_waiting_for_a_lost_builder_is_caught() {
+    is_caught(Protocol::NoLease);
+}
+
+#[test]
+fn removing_a_copy_before_its_partition_leads_elsewhere_is_caught() {
+    is_caught(Protocol::RemovedFirst);
 }

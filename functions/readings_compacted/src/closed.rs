@@ -1,0 +1,128 @@
+//! Which dates are to be compacted, and what was left unfinished: found by a listing of the zones,
+//! of the copies and of the states, and one question to the catalog, for each table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lake::error::Error;
+use lake::key::ObjectKey;
+use lake::lake::Lake;
+use lake::layout::{self, ReadingDate, Slice};
+use lake::store::{ObjectMeta, list_all};
+use lake::tables::{READING_DATE, Table};
+
+use crate::compaction::{Compaction, is_worth_it, name_in};
+use crate::{COMPACTED, Day};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The keys by which the dates that ended so many days before `time_ms` are compacted.
+pub(crate) async fn due(lake: &Lake, time_ms: i64) -> Result<Vec<ObjectKey>, Error> {
+    let ended_ms = time_ms.saturating_sub(i64::from(lake.bounds.closed_after_days) * DAY_MS);
+    match ReadingDate::of(ended_ms) {
+        Some(before) => closed(lake, before).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The keys by which the dates before one are compacted that have enough objects with rows,
+/// and are not.
+pub async fn closed(lake: &Lake, before: ReadingDate) -> Result<Vec<ObjectKey>, Error> {
+    let mut keys = Vec::new();
+    for (table, (definition, _)) in COMPACTED.iter().enumerate() {
+        let days = objects_by_date(lake, definition).await?;
+        // A table without objects may not be registered yet; one with objects is.
+        if days.is_empty() {
+            continue;
+        }
+        for partition in lake.catalog.partitions(definition.name).await? {
+            let day = Day { table, date: partition.date };
+            let in_folder = partition.location == day.folder();
+            let Some(objects) = days.get(&day.date).filter(|_| in_folder && day.date < before)
+            else {
+                continue;
+            };
+            if is_worth_it(lake, day, objects)? {
+                keys.push(ObjectKey::new(day.compacted()));
+            }
+        }
+    }
+    Ok(keys)
+}
+
+async fn objects_by_date(
+    lake: &Lake,
+    table: &Table,
+) -> Result<BTreeMap<ReadingDate, Vec<ObjectMeta>>, Error> {
+    let mut days: BTreeMap<ReadingDate, Vec<ObjectMeta>> = BTreeMap::new();
+    for object in list_all(lake.store.as_ref(), table.location).await? {
+        if let Some(slice) = Slice::of_key(&object.key, table.location) {
+            days.entry(slice.date).or_default().push(object);
+        }
+    }
+    Ok(days)
+}
+
+/// The generations that have objects, by date.
+async fn copies_by_date(
+    lake: &Lake,
+    table: &Table,
+) -> Result<BTreeMap<ReadingDate, BTreeSet<String>>, Error> {
+    let prefix = layout::compacted(table.name);
+    let mut copies: BTreeMap<ReadingDate, BTreeSet<String>> = BTreeMap::new();
+    for copy in list_all(lake.store.as_ref(), &prefix).await? {
+        let place = copy.key.after(&prefix).and_then(|rest| {
+            let (date, rest) =
+                rest.strip_prefix(READING_DATE)?.strip_prefix('=')?.split_once('/')?;
+            Some((ReadingDate::parse(date)?, name_in(rest)))
+        });
+        if let Some((date, name)) = place {
+            copies.entry(date).or_default().insert(name.to_owned());
+        }
+    }
+    Ok(copies)
+}
+
+/// The states of dates whose compaction did not come to its end, or whose copies are not, or no
+/// longer, what their partitions lead to.
+pub(crate) async fn unfinished(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+    let store = lake.store.as_ref();
+    let mut keys = Vec::new();
+    for (table, (definition, _)) in COMPACTED.iter().enumerate() {
+        let name = definition.name;
+        let copies = copies_by_date(lake, definition).await?;
+        let mut states = BTreeSet::new();
+        for state in list_all(store, &layout::compactions(name)).await? {
+            states.extend(Day::of_key(&state.key).map(|(day, _)| day.date));
+        }
+        if copies.is_empty() && states.is_empty() {
+            continue;
+        }
+        let partitions = lake.catalog.partitions(name).await?.into_iter();
+        let locations: BTreeMap<ReadingDate, String> =
+            partitions.map(|partition| (partition.date, partition.location)).collect();
+        let astray = locations.iter().filter(|(_, at)| at.starts_with(layout::COMPACTED));
+        let dates: BTreeSet<ReadingDate> = states
+            .into_iter()
+            .chain(copies.keys().copied())
+            .chain(astray.map(|(d, _)| *d))
+            .collect();
+        let objects = objects_by_date(lake, definition).await?;
+        for date in dates {
+            let day = Day { table, date };
+            let noted = lake.load::<Compaction>(&day.state()).await?;
+            let noted = noted.map(|noted| Compaction::clone(&noted.value)).unwrap_or_default();
+            let at = locations.get(&date).map(String::as_str);
+            let none = Vec::new();
+            let is_right = match noted.name() {
+                Some(_) => noted.stands(day, objects.get(&date).unwrap_or(&none), at),
+                None => at.is_none_or(|at| at == day.folder()),
+            };
+            let named: BTreeSet<String> = noted.name().map(str::to_owned).into_iter().collect();
+            let is_clean = copies.get(&date).is_none_or(|copies| *copies == named);
+            if !is_right || !is_clean {
+                keys.push(day.state());
+            }
+        }
+    }
+    Ok(keys)
+}
