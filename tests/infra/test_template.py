@@ -24,15 +24,19 @@ INDEX = WRITE | {DELETE}
 
 def readings(stream: str, *registers: str) -> dict[str, set[str]]:
     read = {f"{register}*": READ for register in registers}
-    return SETTINGS | read | {
-        f"landing/{stream}/*": READ,
-        f"trusted/{stream}/*": WRITE,
-        f"quarantine/{stream}/*": QUARANTINE,
-        f"state/{stream}/manifests/*": WRITE,
-        f"state/{stream}/applied/*": {GET, PUT},
-        f"state/{stream}/index/*": INDEX,
-        f"replay/*/landing/{stream}/*": {GET, PUT, DELETE},
-    }
+    return (
+        SETTINGS
+        | read
+        | {
+            f"landing/{stream}/*": READ,
+            f"trusted/{stream}/*": WRITE,
+            f"quarantine/{stream}/*": QUARANTINE,
+            f"state/{stream}/manifests/*": WRITE,
+            f"state/{stream}/applied/*": {GET, PUT},
+            f"state/{stream}/index/*": INDEX,
+            f"replay/*/landing/{stream}/*": {GET, PUT, DELETE},
+        }
+    )
 
 
 OBJECTS: dict[str, dict[str, set[str]]] = {

@@ -78,8 +78,8 @@ class Comparison(unittest.TestCase):
                 "select * from OBJECT union all (select * from OBJECT limit 1)",
                 f"select * replace (case when row_number() over () = 1 then {changed}"
                 f" else {column} end::KIND as {column}) from OBJECT",
-                f"select * replace (case when row_number() over () > 1 then {column} end"
-                f" as {column}) from OBJECT",
+                f"select * replace (case when row_number() over (order by {column} nulls last) > 1"
+                f" then {column} end as {column}) from OBJECT",
             ):
                 kind = {"x": "double", "phone": "varchar"}.get(column, "integer")
                 fake_lake.write(self.database, self.lake, "clear")

@@ -246,10 +246,10 @@ fn applied_before_work(bucket: &mut Bucket, call: &Call, delusion: &mut Delusion
             for (stream, register) in
                 [("accelerometer", layout::CONSENTS), ("step_trainer", layout::OWNERS)]
             {
-                if let Some(part) = key.after(&format!("state/{stream}/applied/")) {
-                    delusion
-                        .applied
-                        .insert(ObjectKey::new(format!("{register}{part}")), key.clone());
+                let part = key.after(&format!("state/{stream}/applied/"));
+                if let Some(part) = part.and_then(|part| part.strip_suffix(".json")) {
+                    let register = ObjectKey::new(format!("{register}{part}"));
+                    delusion.applied.insert(register, key.clone());
                 }
             }
             if let Some(applied) = delusion.applied.remove(key)
