@@ -467,6 +467,13 @@ class Permissions(unittest.TestCase):
         "logs:CreateLogStream": "called by Lambda, not by the function",
         "logs:PutLogEvents": "called by Lambda, not by the function",
     }
+    # Granted to one function for what no test here brings about.
+    UNUSED_BY = {
+        (
+            "customer_trusted_to_curated",
+            "s3:DeleteObject",
+        ): "runs of the index of devices, once many",
+    }
 
     def setUp(self) -> None:
         self.resolved = infra.Resolved(
@@ -502,9 +509,8 @@ class Permissions(unittest.TestCase):
             for statement in self.resolved.statements(function):
                 for action in infra.many(statement["Action"]):
                     with self.subTest(function=function, action=action):
-                        self.assertTrue(
-                            action in used or action in self.UNUSED, "granted, and never used"
-                        )
+                        excused = action in self.UNUSED or (function, action) in self.UNUSED_BY
+                        self.assertTrue(action in used or excused, "granted, and never used")
 
     def test_what_lies_outside_is_denied(self) -> None:
         denied = [

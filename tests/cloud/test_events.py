@@ -159,7 +159,7 @@ class Events(Lake):
                         self.assertEqual(answer, DONE, emulated.log[-2000:])
                         answered += 1
                 emulated.kill()
-        self.assertEqual(answered, 2 * (5 * 11 + 1))
+        self.assertEqual(answered, 2 * (6 * 11 + 1))
 
     def run_chain(self, name: str) -> None:
         """Has every function, in the order of the chain, handle its event of that name."""
