@@ -41,10 +41,6 @@ impl Rule for AccelerometerLandingToTrusted {
         key.person(user)
     }
 
-    fn policies(lake: &Lake) -> String {
-        format!("consent={}", lake.settings.policies.consent)
-    }
-
     async fn coverage(lake: &Lake, users: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
         let consents = slim::rows(lake, layout::consents, users.iter().map(slim::half)).await?;
         Ok(covers(&consents, users, lake.settings.policies.consent))

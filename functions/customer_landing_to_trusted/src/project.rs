@@ -31,6 +31,7 @@ pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
         }
         let version = Version {
             rule: CUSTOMER_TRUSTED.name.to_owned(),
+            policies: 0,
             source: register.revision.to_string(),
             digest: String::new(),
         };

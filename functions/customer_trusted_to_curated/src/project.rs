@@ -26,6 +26,7 @@ pub(crate) async fn note(lake: &Lake, part: Part) -> Result<Target, Error> {
 pub(crate) fn version(lake: &Lake, register: &CuratedRegister) -> Version {
     Version {
         rule: format!("{} consent={}", CUSTOMER_CURATED.name, lake.settings.policies.consent),
+        policies: lake.settings.changes.consent,
         source: register.revision.to_string(),
         digest: String::new(),
     }

@@ -5,7 +5,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 
-use crate::error::Error;
+use crate::error::{Error, SettingsError};
 use crate::key::ObjectKey;
 use crate::lake::{Lake, Pieces, Put};
 use crate::landing::row_bytes;
@@ -33,9 +33,16 @@ pub struct Settled {
 
 impl Target {
     /// Notes a target. Its inputs are read afterwards.
+    ///
+    /// Fails if it was derived under policies that are newer than those this process opened the lake
+    /// with: they were changed meanwhile.
     pub async fn note(lake: &Lake, key: ObjectKey) -> Result<Self, Error> {
         let noted = object::note(lake, &key).await?;
-        Ok(Self { key, noted })
+        let known = lake.settings.changes.last();
+        match noted.as_ref().map(|noted| noted.footer.version.policies) {
+            Some(policies) if policies > known => Err(SettingsError::Superseded { key }.into()),
+            _ => Ok(Self { key, noted }),
+        }
     }
 
     /// Whether the target follows from a later version of its source, where versions are numbers

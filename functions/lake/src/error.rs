@@ -99,6 +99,15 @@ pub enum SettingsError {
         /// Of this command or function.
         wanted: String,
     },
+    /// Its policies were changed while this process worked.
+    #[error(
+        "{key} was derived under policies that are newer than those this process began with: begin \
+         it again"
+    )]
+    Superseded {
+        /// The object.
+        key: ObjectKey,
+    },
     /// Its hashes and pseudonyms were made with another key.
     #[error("the lake was made with another key: restore the key it was made with")]
     Key,

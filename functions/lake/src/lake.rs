@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, register_table};
 use crate::error::{Error, SettingsError};
 use crate::key::{ETag, LakeKey, ObjectKey, Parts};
 use crate::layout::{LAYOUT_VERSION, SETTINGS};
-use crate::policy::Policies;
+use crate::policy::{Changes, Policies};
 use crate::reader;
 use crate::store::{ByteRange, Object, ObjectMeta, Precondition, Store, StoreError, Upload};
 use crate::tables::Table;
@@ -27,6 +27,9 @@ pub struct Settings {
     pub parts: Parts,
     /// What its tables were derived under.
     pub policies: Policies,
+    /// When these were last changed.
+    #[serde(default)]
+    pub changes: Changes,
     /// Which key its hashes and pseudonyms were made with.
     pub key_fingerprint: String,
 }
@@ -259,6 +262,7 @@ impl Lake {
             layout_version: LAYOUT_VERSION,
             parts,
             policies,
+            changes: Changes::default(),
             key_fingerprint: key.fingerprint(),
         };
         let found = match Self::recorded_settings(store.as_ref()).await? {
@@ -269,7 +273,7 @@ impl Lake {
         Ok(Self {
             store,
             catalog,
-            settings: wanted,
+            settings: found,
             key,
             bounds: Bounds::default(),
             limits: reader::Limits::default(),
@@ -298,10 +302,13 @@ impl Lake {
     /// from then on.
     pub async fn change_policies(store: &dyn Store, policies: Policies) -> Result<(), Error> {
         let key = ObjectKey::new(SETTINGS);
-        let Some(settings) = Self::recorded_settings(store).await? else { return Ok(()) };
-        let changed = Settings { policies, ..settings.clone() };
-        if changed != settings {
-            store.put(&key, json(&key, &changed)?, Precondition::None).await?;
+        let Some(object) = store.get(&key, ByteRange::All).await? else { return Ok(()) };
+        let settings: Settings = parse(&key, &object.bytes)?;
+        if settings.policies != policies {
+            let changes = settings.changes.and(settings.policies, policies);
+            let changed = Settings { policies, changes, ..settings };
+            let unchanged = Precondition::IfMatch(object.meta.etag);
+            store.put(&key, json(&key, &changed)?, unchanged).await?;
         }
         Ok(())
     }

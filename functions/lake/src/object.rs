@@ -47,6 +47,9 @@ const VERSION_BYTES_MAX: usize = 64;
 pub struct Version {
     /// The table, and the policies its rule depends on.
     pub rule: String,
+    /// The number of the [change](crate::policy::Changes) these policies are from.
+    #[serde(default)]
+    pub policies: u32,
     /// Version of the object or register part it follows from.
     pub source: String,
     /// Digest of the versions of whatever else its rows depend on.
@@ -246,6 +249,7 @@ pub fn bytes_max_without_rows(table: &Table) -> Result<u64, Error> {
     };
     let version = Version {
         rule: format!("{}{:RULE_BYTES_MAX$}", table.name, ""),
+        policies: u32::MAX,
         source: format!("{:VERSION_BYTES_MAX$}", ""),
         digest: format!("{:VERSION_BYTES_MAX$}", ""),
     };
@@ -507,6 +511,7 @@ mod tests {
             let row = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
             let version = Version {
                 rule: format!("{} consent=any", table.name),
+                policies: 0,
                 source: "1".repeat(12),
                 digest: String::new(),
             };

@@ -112,6 +112,41 @@ pub struct Policies {
     pub identity: Identity,
 }
 
+/// When each policy of a lake was last changed: the number of that change of the lake's policies; 0
+/// where it has been the same since the lake was made.
+///
+/// A policy that goes from A to B and back to A is told apart by it: else what is derived would come
+/// back to the byte, with its tag in the store, and a write that was slow enough to span both changes
+/// would win.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Of the consent policy.
+    pub consent: u32,
+    /// Of the pairing policy.
+    pub pairing: u32,
+    /// Of the identity policy.
+    pub identity: u32,
+}
+
+impl Changes {
+    /// The number of the last change.
+    pub fn last(self) -> u32 {
+        self.consent.max(self.pairing).max(self.identity)
+    }
+
+    /// These, and the change from some policies to others.
+    #[must_use]
+    pub fn and(self, before: Policies, after: Policies) -> Self {
+        let number = self.last().saturating_add(1);
+        let change = |same: bool, known: u32| if same { known } else { number };
+        Self {
+            consent: change(before.consent == after.consent, self.consent),
+            pairing: change(before.pairing == after.pairing, self.pairing),
+            identity: change(before.identity == after.identity, self.identity),
+        }
+    }
+}
+
 impl fmt::Display for Policies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { consent, pairing, identity } = self;

@@ -46,9 +46,6 @@ pub trait Rule: Send + Sync {
     /// Hash of a key, as the register has it.
     fn hash(key: &LakeKey, text: &str) -> KeyHash;
 
-    /// What the rule's outcome depends on beside the data, for the version of what it writes.
-    fn policies(lake: &Lake) -> String;
-
     /// Whom the register covers now, and from when; of `keys` at least.
     fn coverage(
         lake: &Lake,
@@ -189,9 +186,9 @@ async fn apply<R: Rule>(lake: &Lake, part: Part, revision: Revision) -> Result<(
     Err(contended(lake, format!("record {key}"), "the applied revision"))
 }
 
-/// The table, and the policies its rule depends on.
+/// The table, and the policy its rule depends on.
 fn rule_of<R: Rule>(lake: &Lake) -> String {
-    format!("{} {}", R::TABLE.name, R::policies(lake))
+    format!("{} consent={}", R::TABLE.name, lake.settings.policies.consent)
 }
 
 /// A deletion is an event too, in a versioned bucket also that of what is not there: whoever comes

@@ -27,7 +27,7 @@ use lake::error::Error;
 use lake::function::{Function, Plan};
 use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
-use lake::lake::{Lake, Versioned};
+use lake::lake::{Lake, Settings, Versioned};
 use lake::layout::{self, ReadingDate, Slice, Span};
 use lake::object::{self, Opened, Version};
 use lake::partitions;
@@ -287,7 +287,7 @@ async fn owners(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Owners, Erro
 }
 
 fn version(lake: &Lake, steps: &ETag, motions: &[ObjectMeta]) -> Version {
-    let policies = lake.settings.policies;
+    let Settings { policies, changes, .. } = &lake.settings;
     let mut digest = VersionDigest::new();
     for motion in motions {
         digest.field(motion.key.as_str().as_bytes());
@@ -298,6 +298,7 @@ fn version(lake: &Lake, steps: &ETag, motions: &[ObjectMeta]) -> Version {
             "{} pairing={} identity={}",
             MACHINE_LEARNING_CURATED.name, policies.pairing, policies.identity
         ),
+        policies: changes.pairing.max(changes.identity),
         source: steps.as_str().to_owned(),
         digest: digest.finish(),
     }

@@ -186,6 +186,7 @@ impl<'a> Merge<'a> {
         let Some(mut part) = self.part.take() else { return Ok(()) };
         let version = Version {
             rule: rule(self.day),
+            policies: 0,
             source: self.location.to_owned(),
             digest: String::new(),
         };

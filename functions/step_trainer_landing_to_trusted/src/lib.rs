@@ -40,10 +40,6 @@ impl Rule for StepTrainerLandingToTrusted {
         key.device(serial_number)
     }
 
-    fn policies(lake: &Lake) -> String {
-        format!("consent={}", lake.settings.policies.consent)
-    }
-
     async fn coverage(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
         let people = Index::new(lake, layout::DEVICES).find(devices).await?;
         let wanted = people.values().flatten().copied();

@@ -64,7 +64,12 @@ async fn attempt<R: Rule>(
     }
     let keys = manifest.current_keys();
     let coverage = R::coverage(lake, &keys).await?;
-    let version = Version { rule: rule_of::<R>(lake), source, digest: digest(&keys, &coverage) };
+    let version = Version {
+        rule: rule_of::<R>(lake),
+        policies: lake.settings.changes.consent,
+        source,
+        digest: digest(&keys, &coverage),
+    };
     let stale = targets.iter().any(|(_, _, target)| !target.is_at(&version));
     if readings.is_none() && (stale || !is_quarantined::<R>(lake, &manifest).await?) {
         let read = read::<R>(lake, landing, report).await?;

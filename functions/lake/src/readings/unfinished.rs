@@ -56,11 +56,12 @@ async fn is_derived<R: Rule>(
 ) -> Result<bool, Error> {
     let mut derived = manifest.content.version.as_ref() == version;
     let (sequence, rule) = (manifest.sequence.to_string(), rule_of::<R>(lake));
+    let policies = lake.settings.changes.consent;
     for slice in manifest.slices.keys() {
         let noted = object::note(lake, &slice.key(R::TABLE.location)).await?;
         derived &= noted.as_ref().is_some_and(|noted| {
             let version = &noted.footer.version;
-            version.source == sequence && version.rule == rule
+            version.source == sequence && version.rule == rule && version.policies == policies
         });
         if let Some(noted) = noted {
             occupied.add(slice.date, noted.occupancy(), &manifest.landing);
