@@ -90,35 +90,6 @@ impl Source {
     pub fn of(landing: &ObjectKey) -> Self {
         Self(prefix_of(&Sha256::digest(landing.as_str().as_bytes())))
     }
-
-    /// Reads the 16 hex digits.
-    pub fn parse(digits: &str) -> Option<Self> {
-        let mut bytes = [0; 8];
-        hex::decode_to_slice(digits, &mut bytes).ok()?;
-        Some(Self(bytes))
-    }
-
-    /// The bytes that the digits stand for.
-    pub fn as_bytes(&self) -> &[u8; 8] {
-        &self.0
-    }
-
-    /// The source with these bytes.
-    pub fn of_bytes(bytes: [u8; 8]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// Keyed hash of a person or a device, for the lake's own bookkeeping: 128 bits of HMAC-SHA256.
@@ -133,62 +104,59 @@ impl KeyHash {
     pub fn part(self, parts: Parts) -> Part {
         Part((u16::from(self.0[0]) * u16::from(parts) / 256) as u8)
     }
-
-    /// The bytes of the hash.
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// The hash with these bytes.
-    pub fn of_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Reads 32 hex digits.
-    pub fn parse(digits: &str) -> Option<Self> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(digits, &mut bytes).ok()?;
-        Some(Self(bytes))
-    }
 }
 
-impl fmt::Display for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
+/// Bytes that are spelled as hex digits.
+macro_rules! hex_digits {
+    ($name:ident, $bytes:literal, $wanted:literal) => {
+        impl $name {
+            /// Reads the digits.
+            pub fn parse(digits: &str) -> Option<Self> {
+                let mut bytes = [0; $bytes];
+                hex::decode_to_slice(digits, &mut bytes).ok()?;
+                Some(Self(bytes))
+            }
+
+            /// The bytes that the digits stand for.
+            pub fn as_bytes(&self) -> &[u8; $bytes] {
+                &self.0
+            }
+
+            /// That with these bytes.
+            pub fn of_bytes(bytes: [u8; $bytes]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let digits = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Self::parse(&digits).ok_or_else(|| serde::de::Error::custom($wanted))
+            }
+        }
+    };
 }
 
-impl fmt::Debug for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Source {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Source {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let digits = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Self::parse(&digits).ok_or_else(|| serde::de::Error::custom("want 16 hex digits"))
-    }
-}
-
-impl Serialize for KeyHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let digits = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Self::parse(&digits).ok_or_else(|| serde::de::Error::custom("want 32 hex digits"))
-    }
-}
+hex_digits!(Source, 8, "want 16 hex digits");
+hex_digits!(KeyHash, 16, "want 32 hex digits");
 
 /// Number of parts of every register of a lake: a power of two up to 256, fixed when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
