@@ -4,6 +4,8 @@
 //! is computed from the number of rows. One range read finds it as a rule; where one key has many
 //! more rows than others, a few more (interpolation search; Perl, Itai, Avni 1978).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -100,23 +102,31 @@ async fn around<R: Rows>(lake: &Lake, rows: &R, key: u64, from: u64, to: u64) ->
     let (mut begin, mut end) = (from, to);
     while begin > 0 {
         let first = begin.saturating_sub(scanned_rows);
-        let Some(window) = rows.read(lake, first, begin).await? else { return Ok(None) };
-        let of_key = among(&window, R::WIDTH, key);
-        found.extend_from_slice(of_key);
-        begin = first;
-        if of_key.len() < window.len() {
-            break;
-        }
+        let Some(is_all) = scan(lake, rows, key, first..begin, &mut found).await? else {
+            return Ok(None);
+        };
+        begin = if is_all { first } else { 0 };
     }
     while end < rows.count() {
         let last = (end + scanned_rows).min(rows.count());
-        let Some(window) = rows.read(lake, end, last).await? else { return Ok(None) };
-        let of_key = among(&window, R::WIDTH, key);
-        found.extend_from_slice(of_key);
-        end = last;
-        if of_key.len() < window.len() {
-            break;
-        }
+        let Some(is_all) = scan(lake, rows, key, end..last, &mut found).await? else {
+            return Ok(None);
+        };
+        end = if is_all { last } else { rows.count() };
     }
     Ok(Some(found))
+}
+
+/// Adds those of some rows that are of a key; says whether all are.
+async fn scan<R: Rows>(
+    lake: &Lake,
+    rows: &R,
+    key: u64,
+    scanned: Range<u64>,
+    found: &mut Vec<u8>,
+) -> Unmoved<bool> {
+    let Some(window) = rows.read(lake, scanned.start, scanned.end).await? else { return Ok(None) };
+    let of_key = among(&window, R::WIDTH, key);
+    found.extend_from_slice(of_key);
+    Ok(Some(of_key.len() == window.len()))
 }
