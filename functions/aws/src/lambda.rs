@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lake::error::Error;
-use lake::events::{self, Ask, EventError, Message};
+use lake::events::{self, EventError, Message};
 use lake::function::{self, BatchResponse, Function};
 use lake::lake::Lake;
 use lake::layout;
@@ -203,11 +203,8 @@ fn oldest_change_of_a_customer(messages: &[Message]) -> Option<u64> {
             .iter()
             .any(|prefix| key.starts_with(prefix))
     };
-    let changes = messages.iter().filter_map(|message| match &message.ask {
-        Ok(Ask::Look(changes)) => Some(changes),
-        Ok(Ask::Reconcile { .. }) | Err(_) => None,
-    });
-    let changes = changes.flatten().filter(|change| is_of_customers(change.key.as_str()));
+    let changes = messages.iter().flat_map(Message::changes);
+    let changes = changes.filter(|change| is_of_customers(change.key.as_str()));
     changes.filter_map(|change| u64::try_from(change.time_ms?).ok()).min()
 }
 

@@ -36,10 +36,9 @@ pub fn document(settings: &Settings, report: &Report, measured: Measured, now_ms
         ("Duration", "Milliseconds", Some(measured.duration_ms)),
         ("WithdrawalLag", "Milliseconds", measured.withdrawal_lag_ms),
     ];
-    let measured =
-        || metrics.iter().filter_map(|(name, unit, value)| Some((name, unit, (*value)?)));
+    let known = || metrics.iter().filter_map(|(name, unit, value)| Some((name, unit, (*value)?)));
     let definitions: Vec<Value> =
-        measured().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+        known().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
     let mut document = Map::new();
     document.insert(
         "_aws".to_owned(),
@@ -53,7 +52,7 @@ pub fn document(settings: &Settings, report: &Report, measured: Measured, now_ms
         }),
     );
     document.insert("FunctionName".to_owned(), json!(settings.function_name));
-    document.extend(measured().map(|(name, _, value)| ((*name).to_owned(), json!(value))));
+    document.extend(known().map(|(name, _, value)| ((*name).to_owned(), json!(value))));
     Value::Object(document)
 }
 

@@ -270,21 +270,20 @@ impl S3Upload {
     }
 
     async fn send(&mut self) -> Result<(), StoreError> {
+        let body = ByteStream::new(SdkBody::from(self.take()));
         let (client, bucket, key) = (&self.store.client, &self.store.bucket, self.key.as_str());
-        let id = match &self.id {
+        let id = match &mut self.id {
             Some(id) => id.clone(),
-            None => {
+            none => {
                 let request = client.create_multipart_upload().bucket(bucket).key(key);
                 let begun = request.checksum_algorithm(CHECKSUM).send().await;
                 let begun = begun.map_err(|error| unavailable("upload", &self.key, error))?;
                 let id = begun.upload_id.ok_or_else(|| incomplete("upload", &self.key, "id"))?;
-                self.id.insert(id).clone()
+                none.insert(id).clone()
             }
         };
         // At most 10,000 parts are taken: S3 itself refuses the next.
         let number = i32::try_from(self.parts.len() + 1).unwrap_or(i32::MAX);
-        let body = ByteStream::new(SdkBody::from(self.take()));
-        let (client, bucket, key) = (&self.store.client, &self.store.bucket, self.key.as_str());
         let request = client.upload_part().bucket(bucket).key(key).upload_id(id);
         let request = request.part_number(number).checksum_algorithm(CHECKSUM);
         let sent = request.body(body).send().await;
