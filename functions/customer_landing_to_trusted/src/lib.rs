@@ -80,11 +80,7 @@ impl Function for CustomerLandingToTrusted {
                 Err(what) => moved = what,
             }
         }
-        Err(Error::Contended {
-            what: format!("read {key}"),
-            moved: moved.to_owned(),
-            attempts: lake.bounds.attempts_max,
-        })
+        Err(lake.contended(format!("read {key}"), moved))
     }
 
     async fn work(

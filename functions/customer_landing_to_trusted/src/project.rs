@@ -45,11 +45,10 @@ pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
         }
         report.conflicts += 1;
     }
-    Err(Error::Contended {
-        what: format!("project part {part} of the customer register"),
-        moved: "the register or what follows from it".to_owned(),
-        attempts: lake.bounds.attempts_max,
-    })
+    Err(lake.contended(
+        format!("project part {part} of the customer register"),
+        "the register or what follows from it",
+    ))
 }
 
 /// The parts of customer_trusted that do not follow from the register as it is, or whose consents

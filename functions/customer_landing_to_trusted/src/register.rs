@@ -119,11 +119,7 @@ pub(crate) async fn name_parts(
             return Ok(());
         }
     }
-    Err(Error::Contended {
-        what: format!("name the parts of {landing}"),
-        moved: "its manifest".to_owned(),
-        attempts: lake.bounds.attempts_max,
-    })
+    Err(lake.contended(format!("name the parts of {landing}"), "its manifest"))
 }
 
 /// Records that a version of a landing object is folded. Who finds another version in the manifest
@@ -145,11 +141,7 @@ pub(crate) async fn record_folded(
             return Ok(());
         }
     }
-    Err(Error::Contended {
-        what: format!("record that {landing} is folded"),
-        moved: "its manifest".to_owned(),
-        attempts: lake.bounds.attempts_max,
-    })
+    Err(lake.contended(format!("record that {landing} is folded"), "its manifest"))
 }
 
 /// The landing objects that were added, replaced or deleted since they were folded.
@@ -209,9 +201,5 @@ pub(crate) async fn fold_into(
             return Ok(());
         }
     }
-    Err(Error::Contended {
-        what: format!("fold into {key}"),
-        moved: "the register".to_owned(),
-        attempts: lake.bounds.attempts_max,
-    })
+    Err(lake.contended(format!("fold into {key}"), "the register"))
 }

@@ -88,11 +88,7 @@ impl Function for CustomerTrustedToCurated {
                 Err(what) => moved = what,
             }
         }
-        Err(Error::Contended {
-            what: format!("curate part {part}"),
-            moved: moved.to_owned(),
-            attempts: lake.bounds.attempts_max,
-        })
+        Err(lake.contended(format!("curate part {part}"), moved))
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {

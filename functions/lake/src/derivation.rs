@@ -107,24 +107,27 @@ fn done(put: &Put, settled: Settled, report: &mut Report) -> Option<Settled> {
 
 /// A target that is written row group by row group.
 ///
-/// What is encoded is kept until it is a piece for an upload: so a target of few rows is put whole,
-/// and one of many takes a piece, and what the store's upload takes.
+/// It takes a [piece](Pieces), and what the store's upload takes.
 pub struct Draft<'a> {
     target: &'a Target,
     table: &'static Table,
     version: Version,
     encoder: Encoder,
-    encoded: Vec<u8>,
-    upload: Option<Pieces>,
+    pieces: Pieces,
     rows: usize,
 }
 
 impl<'a> Draft<'a> {
     /// Begins to write the rows of this version.
-    pub fn new(target: &'a Target, table: &'static Table, version: Version) -> Result<Self, Error> {
+    pub fn new(
+        lake: &Lake,
+        target: &'a Target,
+        table: &'static Table,
+        version: Version,
+    ) -> Result<Self, Error> {
         let encoder = Encoder::new(&table.schema(), &version.rule)?;
-        let (encoded, upload, rows) = (Vec::new(), None, 0);
-        Ok(Self { target, table, version, encoder, encoded, upload, rows })
+        let pieces = lake.pieces(target.key.clone());
+        Ok(Self { target, table, version, encoder, pieces, rows: 0 })
     }
 
     /// Whether it has no rows yet.
@@ -135,7 +138,6 @@ impl<'a> Draft<'a> {
     /// Adds rows as one row group, in an order that depends on the rows alone.
     pub async fn row_group(
         &mut self,
-        lake: &Lake,
         batches: Vec<RecordBatch>,
         time_column: &str,
     ) -> Result<(), Error> {
@@ -146,15 +148,7 @@ impl<'a> Draft<'a> {
         self.rows += rows.num_rows();
         let encoded = self.encoder.row_group(&rows)?;
         drop(rows);
-        self.encoded.extend_from_slice(&encoded);
-        if self.encoded.len() >= lake.bounds.piece_bytes {
-            let upload = match &mut self.upload {
-                Some(upload) => upload,
-                none => none.insert(lake.upload(&self.target.key).await?),
-            };
-            upload.write(&std::mem::take(&mut self.encoded)).await?;
-        }
-        Ok(())
+        self.pieces.write(&encoded).await
     }
 
     /// Adds rows as row groups, of half of what may be held each.
@@ -169,42 +163,31 @@ impl<'a> Draft<'a> {
             group.push(batch);
             if group.is_full(lake) {
                 let full = std::mem::take(&mut group).batches;
-                self.row_group(lake, full, time_column).await?;
+                self.row_group(full, time_column).await?;
             }
         }
-        self.row_group(lake, group.batches, time_column).await
+        self.row_group(group.batches, time_column).await
     }
 
     /// Makes the target what was written; `None` if it moved since it was noted.
     pub async fn complete(
         mut self,
-        lake: &Lake,
         ledger: Ledger,
         report: &mut Report,
     ) -> Result<Option<Settled>, Error> {
         let (footer, settled) = self.target.outcome(self.version, ledger, self.rows);
-        if self.rows == 0 {
-            self.encoded = object::encode(&self.table.schema(), &[], &footer, 1)?.into();
-        } else {
-            self.encoded.append(&mut self.encoder.finish(&footer)?);
-        }
-        let when = self.target.unchanged();
-        let put = match self.upload {
-            None => lake.put(&self.target.key, self.encoded.into(), when).await?,
-            Some(mut upload) => {
-                upload.write(&self.encoded).await?;
-                upload.complete(when).await?
-            }
+        let end = match self.rows {
+            0 => object::encode(&self.table.schema(), &[], &footer, 1)?,
+            _ => self.encoder.finish(&footer)?.into(),
         };
+        self.pieces.write(&end).await?;
+        let put = self.pieces.complete(self.target.unchanged()).await?;
         Ok(done(&put, settled, report))
     }
 
     /// Gives it up.
     pub async fn abort(self) -> Result<(), Error> {
-        match self.upload {
-            Some(upload) => upload.abort().await,
-            None => Ok(()),
-        }
+        self.pieces.abort().await
     }
 }
 

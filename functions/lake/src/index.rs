@@ -128,11 +128,7 @@ impl<'a> Index<'a> {
     }
 
     fn contended(&self, what: &str) -> Error {
-        Error::Contended {
-            what: format!("{what} {}", self.prefix),
-            moved: "the runs".to_owned(),
-            attempts: self.lake.bounds.attempts_max,
-        }
+        self.lake.contended(format!("{what} {}", self.prefix), "the runs")
     }
 
     async fn runs(&self) -> Result<Vec<Run>, Error> {
@@ -190,7 +186,7 @@ async fn merge_runs(lake: &Lake, prefix: &str, runs: &[Run]) -> Unmoved<()> {
     let first = |(number, cursor): (usize, &Cursor)| Some(Reverse((cursor.entry()?, number)));
     next.extend(cursors.iter().enumerate().filter_map(first));
     let key = layout::index_run(prefix, generation, &name.finalize());
-    let mut output = lake.upload(&key).await?;
+    let mut output = lake.pieces(key);
     let mut entries: Vec<u8> = Vec::new();
     let mut last = None;
     while let Some(Reverse((entry, number))) = next.pop() {

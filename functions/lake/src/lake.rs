@@ -157,6 +157,16 @@ pub enum Put {
     Moved,
 }
 
+impl Put {
+    fn of(written: Result<ETag, StoreError>) -> Result<Self, Error> {
+        match written {
+            Ok(etag) => Ok(Self::Done(etag)),
+            Err(StoreError::Precondition { .. }) => Ok(Self::Moved),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// Room for a large object in memory, until it is dropped.
 #[derive(Debug)]
 pub struct Room {
@@ -174,9 +184,12 @@ impl Room {
     }
 }
 
-/// An object of the lake's own that is being written, in pieces of a size that suits the store.
+/// An object that is being written, in pieces of a size that suits the store: one that is no larger
+/// than a piece is put whole.
 pub struct Pieces {
-    upload: Box<dyn Upload>,
+    store: Arc<dyn Store>,
+    key: ObjectKey,
+    upload: Option<Box<dyn Upload>>,
     waiting: Vec<u8>,
     piece_bytes: usize,
 }
@@ -186,26 +199,33 @@ impl Pieces {
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.waiting.extend_from_slice(bytes);
         if self.waiting.len() >= self.piece_bytes {
-            self.upload.write(std::mem::take(&mut self.waiting).into()).await?;
+            let upload = match &mut self.upload {
+                Some(upload) => upload,
+                none => none.insert(self.store.upload(&self.key).await?),
+            };
+            upload.write(std::mem::take(&mut self.waiting).into()).await?;
         }
         Ok(())
     }
 
     /// Makes the object what was written, under a precondition.
-    pub async fn complete(mut self, when: Precondition) -> Result<Put, Error> {
-        if !self.waiting.is_empty() {
-            self.upload.write(self.waiting.into()).await?;
+    pub async fn complete(self, when: Precondition) -> Result<Put, Error> {
+        let Self { store, key, upload, waiting, .. } = self;
+        let Some(mut upload) = upload else {
+            return Put::of(store.put(&key, waiting.into(), when).await);
+        };
+        if !waiting.is_empty() {
+            upload.write(waiting.into()).await?;
         }
-        match self.upload.complete(when).await {
-            Ok(etag) => Ok(Put::Done(etag)),
-            Err(StoreError::Precondition { .. }) => Ok(Put::Moved),
-            Err(error) => Err(error.into()),
-        }
+        Put::of(upload.complete(when).await)
     }
 
     /// Gives it up.
     pub async fn abort(self) -> Result<(), Error> {
-        Ok(self.upload.abort().await?)
+        match self.upload {
+            Some(upload) => Ok(upload.abort().await?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -289,13 +309,12 @@ impl Lake {
     /// Records the settings of a new lake; returns those of whoever recorded first.
     async fn record(store: &dyn Store, wanted: &Settings) -> Result<Settings, Error> {
         let key = ObjectKey::new(SETTINGS);
-        match store.put(&key, json(&key, wanted)?, Precondition::IfAbsent).await {
-            Ok(_) => Ok(wanted.clone()),
-            Err(StoreError::Precondition { .. }) => {
-                Ok(Self::recorded_settings(store).await?.unwrap_or_else(|| wanted.clone()))
-            }
-            Err(error) => Err(error.into()),
-        }
+        let found =
+            match Put::of(store.put(&key, json(&key, wanted)?, Precondition::IfAbsent).await)? {
+                Put::Done(_) => None,
+                Put::Moved => Self::recorded_settings(store).await?,
+            };
+        Ok(found.unwrap_or_else(|| wanted.clone()))
     }
 
     /// Changes the policies of the lake in `store`. Whatever was derived under others is unfinished
@@ -345,9 +364,9 @@ impl Lake {
     }
 
     /// Begins to write an object piece by piece.
-    pub async fn upload(&self, key: &ObjectKey) -> Result<Pieces, Error> {
-        let upload = self.store.upload(key).await?;
-        Ok(Pieces { upload, waiting: Vec::new(), piece_bytes: self.bounds.piece_bytes })
+    pub fn pieces(&self, key: ObjectKey) -> Pieces {
+        let (store, piece_bytes) = (Arc::clone(&self.store), self.bounds.piece_bytes);
+        Pieces { store, key, upload: None, waiting: Vec::new(), piece_bytes }
     }
 
     /// Reads an object of the lake's own through `decode`, which also says how much memory it
@@ -391,12 +410,17 @@ impl Lake {
         range: ByteRange,
         decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
     ) -> Result<Option<Versioned<T>>, Error> {
-        let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
-        let etag = object.meta.etag.clone();
-        let (value, bytes) = decode(object)?;
-        let value = Arc::new(value);
-        self.keep(key, Cached { etag: etag.clone(), bytes, value: value.clone() });
-        Ok(Some(Versioned { etag, value }))
+        let mut bytes = 0;
+        let decode = |object| {
+            let (value, taken) = decode(object)?;
+            bytes = taken;
+            Ok((value, taken))
+        };
+        let read = self.read_once(key, range, decode).await?;
+        if let Some(Versioned { etag, value }) = &read {
+            self.keep(key, Cached { etag: etag.clone(), bytes, value: value.clone() });
+        }
+        Ok(read)
     }
 
     /// The same of an object that is not read again: it is not kept in memory.
@@ -439,11 +463,7 @@ impl Lake {
         bytes: Bytes,
         when: Precondition,
     ) -> Result<Put, Error> {
-        match self.store.put(key, bytes, when).await {
-            Ok(etag) => Ok(Put::Done(etag)),
-            Err(StoreError::Precondition { .. }) => Ok(Put::Moved),
-            Err(error) => Err(error.into()),
-        }
+        Put::of(self.store.put(key, bytes, when).await)
     }
 
     /// Writes an empty marker, whether or not it is there.
@@ -463,6 +483,11 @@ impl Lake {
         register_table(self.catalog.as_ref(), table, self.bounds.attempts_max).await?;
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).insert(table.name);
         Ok(())
+    }
+
+    /// The failure of work whose inputs or target moved at every attempt.
+    pub fn contended(&self, what: String, moved: &str) -> Error {
+        Error::Contended { what, moved: moved.to_owned(), attempts: self.bounds.attempts_max }
     }
 
     fn cached<T: Send + Sync + 'static>(&self, key: &ObjectKey) -> Option<Versioned<T>> {

@@ -262,17 +262,24 @@ pub fn decode(key: &ObjectKey, bytes: Bytes) -> Result<Rows, Error> {
     let read = || -> Result<Rows, ParquetError> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
         let footer = footer(builder.metadata())?;
-        let schema = Arc::new(Schema::new(builder.schema().fields().clone()));
-        let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let reader = builder.with_batch_size(rows.max(1)).build()?;
-        let batches = reader.collect::<Result<Vec<_>, _>>()?;
-        let batches: Vec<_> = batches
-            .into_iter()
-            .map(|batch| batch.with_schema(Arc::clone(&schema)))
-            .collect::<Result<_, _>>()?;
-        Ok(Rows { footer, batch: concat_batches(&schema, &batches)? })
+        let rows = builder.metadata().file_metadata().num_rows();
+        Ok(Rows { footer, batch: read_rows(builder, rows)? })
     };
     read().map_err(|error| unreadable(key, &error))
+}
+
+/// Reads so many rows into one batch, whose schema has no metadata.
+fn read_rows<T: ChunkReader + 'static>(
+    builder: ParquetRecordBatchReaderBuilder<T>,
+    rows: i64,
+) -> Result<RecordBatch, ParquetError> {
+    let schema = Arc::new(Schema::new(builder.schema().fields().clone()));
+    let rows = usize::try_from(rows).unwrap_or(0).max(1);
+    let batches = builder.with_batch_size(rows).build()?.map(|batch| {
+        let batch = batch?;
+        batch.with_schema(Arc::clone(&schema))
+    });
+    Ok(concat_batches(&schema, &batches.collect::<Result<Vec<_>, _>>()?)?)
 }
 
 /// Looks at a derived object without reading its rows; `None` if there is none.
@@ -434,15 +441,8 @@ pub async fn read_group(
     let read = || -> Result<RecordBatch, ParquetError> {
         let rows = metadata.metadata().row_group(group).num_rows();
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(window, metadata.clone())
-            .with_row_groups(vec![group])
-            .with_batch_size(usize::try_from(rows).unwrap_or(0).max(1));
-        let schema = Arc::new(Schema::new(metadata.schema().fields().clone()));
-        let batches = builder.build()?.collect::<Result<Vec<_>, _>>()?;
-        let batches: Vec<_> = batches
-            .into_iter()
-            .map(|batch| batch.with_schema(Arc::clone(&schema)))
-            .collect::<Result<_, _>>()?;
-        Ok(concat_batches(&schema, &batches)?)
+            .with_row_groups(vec![group]);
+        read_rows(builder, rows)
     };
     read().map(Some).map_err(|error| unreadable(key, &error))
 }

@@ -36,11 +36,8 @@ pub async fn settle(
         let noted = object::note(lake, target).await?;
         seen = noted.map_or(Occupancy::NoneNow, |noted| noted.occupancy());
     }
-    Err(Error::Contended {
-        what: format!("settle partition {date} of {}", table.name),
-        moved: "the rows of its objects".to_owned(),
-        attempts: lake.bounds.attempts_max,
-    })
+    Err(lake
+        .contended(format!("settle partition {date} of {}", table.name), "the rows of its objects"))
 }
 
 /// Whether any object of a day has rows, as their sizes tell: no object is read for it.

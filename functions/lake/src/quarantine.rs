@@ -142,7 +142,7 @@ async fn upload(
     if Some(records.version()) != landed.version.as_ref() {
         return Ok(Put::Moved);
     }
-    let mut upload = lake.upload(&layout::quarantine(stream, landing)).await?;
+    let mut upload = lake.pieces(layout::quarantine(stream, landing));
     while let Some(piece) = records.next().await? {
         if let Piece::Fragment(fragment) = piece {
             upload.write(line(landing, &fragment)?.as_bytes()).await?;

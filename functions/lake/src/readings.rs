@@ -183,7 +183,7 @@ async fn apply<R: Rule>(lake: &Lake, part: Part, revision: Revision) -> Result<(
             return Ok(());
         }
     }
-    Err(contended(lake, format!("record {key}"), "the applied revision"))
+    Err(lake.contended(format!("record {key}"), "the applied revision"))
 }
 
 /// The table, and the policy its rule depends on.
@@ -198,8 +198,4 @@ async fn remove_marker(lake: &Lake, marker: &ObjectKey) -> Result<(), Error> {
         lake.store.delete(marker).await?;
     }
     Ok(())
-}
-
-fn contended(lake: &Lake, what: String, moved: &str) -> Error {
-    Error::Contended { what, moved: moved.to_owned(), attempts: lake.bounds.attempts_max }
 }

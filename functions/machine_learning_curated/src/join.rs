@@ -37,7 +37,7 @@ pub(crate) async fn derive(
         true => Some(lake.room(bytes).await),
         false => None,
     };
-    let draft = Draft::new(target, &MACHINE_LEARNING_CURATED, version.clone())?;
+    let draft = Draft::new(lake, target, &MACHINE_LEARNING_CURATED, version.clone())?;
     let mut join = Join { lake, draft, waiting: Waiting::default(), pairs: 0 };
     if !join.all(steps, motions).await? {
         join.draft.abort().await?;
@@ -50,7 +50,7 @@ pub(crate) async fn derive(
         target.write(lake, &MACHINE_LEARNING_CURATED, version, rows, report).await?
     } else {
         draft.row_groups(lake, waiting, STEP_TIME).await?;
-        draft.complete(lake, ledger, report).await?
+        draft.complete(ledger, report).await?
     };
     drop(room);
     Ok(settled)

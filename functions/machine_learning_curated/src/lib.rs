@@ -96,11 +96,10 @@ impl Function for MachineLearningCurated {
             report.conflicts += moved.len() as u64;
             slices = moved;
         }
-        Err(Error::Contended {
-            what: format!("derive {} of {date}", MACHINE_LEARNING_CURATED.name),
-            moved: "a target or an input".to_owned(),
-            attempts: lake.bounds.attempts_max,
-        })
+        Err(lake.contended(
+            format!("derive {} of {date}", MACHINE_LEARNING_CURATED.name),
+            "a target or an input",
+        ))
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {

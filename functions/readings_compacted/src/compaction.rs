@@ -171,11 +171,8 @@ pub(crate) async fn settle(
             return remove_unnamed(lake, day).await;
         }
     }
-    Err(Error::Contended {
-        what: format!("settle the compaction of {} {}", day.table().name, day.date),
-        moved: day.state().to_string(),
-        attempts: lake.bounds.attempts_max,
-    })
+    let what = format!("settle the compaction of {} {}", day.table().name, day.date);
+    Err(lake.contended(what, day.state().as_str()))
 }
 
 /// One attempt; `false` if something moved.

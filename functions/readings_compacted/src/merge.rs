@@ -70,10 +70,8 @@ struct Merge<'a> {
 
 /// An object that is being written.
 struct PartObject {
-    key: ObjectKey,
     encoder: Encoder,
-    encoded: Vec<u8>,
-    upload: Option<Pieces>,
+    pieces: Pieces,
     rows: u64,
     bytes: u64,
 }
@@ -155,27 +153,14 @@ impl<'a> Merge<'a> {
             none => {
                 let key = format!("{}part-{:04}.parquet", self.location, self.written.objects);
                 let encoder = Encoder::new(&self.day.table().schema(), &rule(self.day))?;
-                none.insert(PartObject {
-                    key: ObjectKey::new(key),
-                    encoder,
-                    encoded: Vec::new(),
-                    upload: None,
-                    rows: 0,
-                    bytes: 0,
-                })
+                let pieces = lake.pieces(ObjectKey::new(key));
+                none.insert(PartObject { encoder, pieces, rows: 0, bytes: 0 })
             }
         };
         let encoded = part.encoder.row_group(rows)?;
         part.rows += rows.num_rows() as u64;
         part.bytes += encoded.len() as u64;
-        part.encoded.extend_from_slice(&encoded);
-        if part.encoded.len() >= lake.bounds.piece_bytes {
-            let upload = match &mut part.upload {
-                Some(upload) => upload,
-                none => none.insert(lake.upload(&part.key).await?),
-            };
-            upload.write(&std::mem::take(&mut part.encoded)).await?;
-        }
+        part.pieces.write(&encoded).await?;
         if part.bytes >= lake.bounds.compacted_bytes {
             self.complete_part().await?;
         }
@@ -192,15 +177,9 @@ impl<'a> Merge<'a> {
         };
         let ledger = Ledger { records: part.rows, admitted: part.rows, ..Ledger::default() };
         let footer = Footer { version, ledger, had_rows: true };
-        part.encoded.append(&mut part.encoder.finish(&footer)?);
+        part.pieces.write(&part.encoder.finish(&footer)?).await?;
         // The name is this generation's alone: there is nobody to write over.
-        let put = match part.upload {
-            None => self.lake.put(&part.key, part.encoded.into(), Precondition::None).await?,
-            Some(mut upload) => {
-                upload.write(&part.encoded).await?;
-                upload.complete(Precondition::None).await?
-            }
-        };
+        let put = part.pieces.complete(Precondition::None).await?;
         debug_assert!(put != Put::Moved, "there is no condition");
         self.written.objects += 1;
         self.written.rows += part.rows;
@@ -208,8 +187,8 @@ impl<'a> Merge<'a> {
     }
 
     async fn abort(self) -> Result<(), Error> {
-        match self.part.and_then(|part| part.upload) {
-            Some(upload) => upload.abort().await,
+        match self.part {
+            Some(part) => part.pieces.abort().await,
             None => Ok(()),
         }
     }

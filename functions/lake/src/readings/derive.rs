@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::passing::{self, Wanted};
 use super::sorted::Sorted;
-use super::{Coverage, Rule, contended, rule_of};
+use super::{Coverage, Rule, rule_of};
 use crate::derivation::{Settled, Target};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source, VersionDigest};
@@ -34,7 +34,7 @@ pub(super) async fn derive<R: Rule>(lake: &Lake, landing: &ObjectKey) -> Result<
         }
         report.conflicts += 1;
     }
-    Err(contended(lake, format!("derive {} from {landing}", R::TABLE.name), moved))
+    Err(lake.contended(format!("derive {} from {landing}", R::TABLE.name), moved))
 }
 
 enum Attempt {

@@ -77,7 +77,7 @@ pub(super) async fn derive<R: Rule>(
     };
     // Whoever is in the object was numbered when it passed first.
     let from = sorted.owners().admitted(coverage);
-    let mut pass = Pass::begin(R::TIME_COLUMN, days, version, R::TABLE)?;
+    let mut pass = Pass::begin(lake, R::TIME_COLUMN, days, version, R::TABLE)?;
     while let Some(piece) = records.next().await? {
         let Piece::Batch(batch) = piece else { continue };
         let Some((owners, _)) = keyed::<R>(&batch) else { continue };
@@ -114,6 +114,7 @@ impl Day<'_> {
 
 impl<'a> Pass<'a> {
     fn begin(
+        lake: &Lake,
         time_column: &'static str,
         days: Vec<Wanted<'a>>,
         version: &Version,
@@ -124,7 +125,7 @@ impl<'a> Pass<'a> {
         let numbers = numbers.map(|(number, day)| (day.span.first_ms.div_euclid(DAY_MS), number));
         let numbers = numbers.collect();
         let days = days.into_iter().map(|Wanted { span, target, .. }| {
-            let draft = Draft::new(target, table, version.clone())?;
+            let draft = Draft::new(lake, target, table, version.clone())?;
             let buckets = (0..buckets).map(|_| Waiting::default()).collect();
             Ok(Day { span, draft, buckets, ledger: Ledger::default() })
         });
@@ -179,7 +180,7 @@ impl<'a> Pass<'a> {
             }
             let day = &mut self.days[number];
             let rows = std::mem::take(&mut day.buckets[bucket]);
-            day.draft.row_group(lake, rows.batches, self.time_column).await?;
+            day.draft.row_group(rows.batches, self.time_column).await?;
         }
     }
 
@@ -195,7 +196,7 @@ impl<'a> Pass<'a> {
             let mut rows = Waiting::default();
             day.buckets.into_iter().for_each(|bucket| rows.append(bucket));
             day.draft.row_groups(lake, rows, self.time_column).await?;
-            match day.draft.complete(lake, day.ledger, report).await? {
+            match day.draft.complete(day.ledger, report).await? {
                 Some(done) => settled.push(done),
                 None => {
                     for day in days {

@@ -214,11 +214,7 @@ async fn rows_in<R: SlimRow>(
             return people(&found).ok_or_else(|| unreadable(key));
         }
     }
-    Err(Error::Contended {
-        what: format!("look up people in {key}"),
-        moved: "the part".to_owned(),
-        attempts: lake.bounds.attempts_max,
-    })
+    Err(lake.contended(format!("look up people in {key}"), "the part"))
 }
 
 async fn rows_of<R: SlimRow>(
