@@ -69,11 +69,11 @@ impl Settings {
 /// However large the objects of one invocation, they take no more than about
 ///
 /// - `concurrency` times a few `small_bytes_max` for the small ones, and
-/// - four times `held_bytes_max` for the large ones, of all invocations of the process together:
-///   what is held, the same joined, the same sorted, and the same encoded. What takes more is read
-///   again and written row group by row group, sorted within each; then there are `open_bytes_max`
-///   for the uploads that are open, or for customer records that wait to be folded with those of
-///   other objects;
+/// - `large_max` times four times `held_bytes_max` for the large ones, of all invocations of the
+///   process together: what is held, the same joined, the same sorted, and the same encoded. What
+///   takes more is read again and written row group by row group, sorted within each; then there are
+///   `open_bytes_max` for the uploads that are open, or for customer records that wait to be folded
+///   with those of other objects;
 ///
 /// beside `cache_bytes_max`, the reader (a batch, the longest record and a few hundred KiB), and
 /// what grows with the people, not with their readings: the register parts, and 150 bytes or so for
@@ -99,9 +99,11 @@ pub struct Bounds {
     /// Size of an object, and memory of what is held of it, up to which it is small: as many as
     /// `concurrency` are worked on at once. Bytes.
     pub small_bytes_max: u64,
-    /// Memory that the rows of one object may take while it is derived, and those of all larger
-    /// ones together, bytes; beyond, they are dealt with as they pass.
+    /// Memory that the rows of one object may take while it is derived, bytes; beyond, they are dealt
+    /// with as they pass.
     pub held_bytes_max: u64,
+    /// How many of the largest objects may be held at once.
+    pub large_max: usize,
     /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
     /// left to another pass. Where nothing is uploaded so, what customer records may take that wait.
     pub open_bytes_max: u64,
@@ -129,6 +131,7 @@ impl Default for Bounds {
             row_group_rows: 128 << 10,
             small_bytes_max: 1 << 20,
             held_bytes_max: 12 << 20,
+            large_max: 1,
             open_bytes_max: 64 << 20,
             piece_bytes: 1 << 20,
             closed_after_days: 2,
@@ -346,7 +349,8 @@ impl Lake {
     pub async fn room(&self, bytes: u64) -> Room {
         let bytes = bytes.min(self.bounds.held_bytes_max);
         let units = |bytes: u64| u32::try_from(bytes / ROOM_BYTES).unwrap_or(u32::MAX).max(1);
-        let all = || Arc::new(Semaphore::new(units(self.bounds.held_bytes_max) as usize));
+        let largest = units(self.bounds.held_bytes_max) as usize;
+        let all = || Arc::new(Semaphore::new(largest * self.bounds.large_max.max(1)));
         let room = Arc::clone(self.large.get_or_init(all));
         // It is never closed, so that there is a permit in the end.
         Room { bytes, _permit: room.acquire_many_owned(units(bytes)).await.ok() }

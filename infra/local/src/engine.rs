@@ -10,6 +10,8 @@ use lake::key::ObjectKey;
 use lake::lake::Lake;
 use lake::report::Report;
 use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use crate::failure::Failure;
 use crate::queues::{Batch, Queues};
@@ -63,16 +65,20 @@ impl Engine {
     /// Works until nothing waits.
     pub(crate) async fn come_to_rest(&self) -> Result<Effort, Failure> {
         let effort = Arc::new(Mutex::new(Effort::default()));
-        let mut workers = tokio::task::JoinSet::new();
+        let mut workers = JoinSet::new();
         for _ in 0..self.workers {
             let (lake, queues) = (Arc::clone(&self.lake), Arc::clone(&self.queues));
             let (effort, count) = (Arc::clone(&effort), self.workers);
-            workers.spawn(async move {
+            let work = async move {
                 while let Some(batch) = queues.next(count).await {
                     invoke(&lake, &queues, &batch, &effort).await;
                     queues.finish(&batch);
                 }
-            });
+            };
+            // A thread of its own for each: an invocation seldom waits, and as a task of the runtime
+            // it would keep another that it woke from every other thread (tokio's LIFO slot).
+            let runtime = Handle::current();
+            workers.spawn_blocking(move || runtime.block_on(work));
         }
         while let Some(ended) = workers.join_next().await {
             ended.map_err(|error| Failure::Other(format!("a worker ended: {error}")))?;

@@ -84,8 +84,10 @@ pub(crate) async fn start(
     let routes = Routes::deployed().map_err(|error| Failure::Other(error.to_string()))?;
     let queues = Arc::new(Queues::new(routes, chaos));
     let store = Arc::new(AnnouncingStore { store: folder.clone(), queues: Arc::clone(&queues) });
-    let lake = Arc::new(home.open(store, policies, change).await?);
+    let mut lake = home.open(store, policies, change).await?;
     let workers = thread::available_parallelism().map_or(1, Into::into);
+    lake.bounds.large_max = workers;
+    let lake = Arc::new(lake);
     Ok(Started { engine: Engine { lake, queues, workers }, folder, at })
 }
 
