@@ -1,6 +1,6 @@
 //! Whether people have accelerometer data that is trusted, and which landing object is witness.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -49,7 +49,7 @@ pub(crate) async fn decide(
 
 struct Search {
     /// The people without a witness so far, with the dates of their consents, epoch milliseconds.
-    missing: HashMap<KeyHash, i64>,
+    missing: BTreeMap<KeyHash, i64>,
     witnesses: BTreeMap<KeyHash, Source>,
     looked_at: BTreeSet<Source>,
 }
@@ -81,11 +81,12 @@ impl Search {
     async fn among(
         &mut self,
         lake: &Lake,
-        mut sources: BTreeMap<KeyHash, BTreeSet<Source>>,
+        sources: BTreeMap<KeyHash, BTreeSet<Source>>,
     ) -> Result<(), Error> {
+        let mut queue: VecDeque<_> = sources.into_iter().collect();
         let mut stride = 1;
         loop {
-            let next = self.next(&mut sources, stride, lake.bounds.concurrency);
+            let next = self.next(&mut queue, stride, lake.bounds.concurrency);
             if next.is_empty() {
                 return Ok(());
             }
@@ -97,35 +98,42 @@ impl Search {
         }
     }
 
-    /// The next landing objects to look at, `stride` for each of the people who are missing.
+    /// The next landing objects to look at, `stride` for each of the people who are missing, one
+    /// after the other.
     fn next(
         &self,
-        sources: &mut BTreeMap<KeyHash, BTreeSet<Source>>,
+        queue: &mut VecDeque<(KeyHash, BTreeSet<Source>)>,
         stride: usize,
         count_max: usize,
     ) -> BTreeSet<Source> {
-        sources.retain(|person, left| {
-            left.retain(|source| !self.looked_at.contains(source));
-            !left.is_empty() && self.missing.contains_key(person)
-        });
         let mut next = BTreeSet::new();
-        for left in sources.values_mut() {
-            if next.len() >= count_max.max(1) {
-                break;
+        while next.len() < count_max.max(1)
+            && let Some((person, mut left)) = queue.pop_front()
+        {
+            if !self.missing.contains_key(&person) {
+                continue;
             }
-            next.extend(std::iter::from_fn(|| left.pop_first()).take(stride));
+            let unseen = std::iter::from_fn(|| left.pop_first());
+            next.extend(unseen.filter(|source| !self.looked_at.contains(source)).take(stride));
+            if !left.is_empty() {
+                queue.push_back((person, left));
+            }
         }
         next
     }
 
     /// Of the people in a landing object and the missing, the fewer lead the way.
     fn look(&mut self, lake: &Lake, source: Source, manifest: &Manifest) {
-        let found: Vec<KeyHash> = if manifest.keys.len() < self.missing.len() {
-            let shown = |person: &&KeyHash| {
-                let since_ms = self.missing.get(*person);
+        // The missing are of one part, the first digits of whose hashes are the same.
+        let bounds = self.missing.first_key_value().zip(self.missing.last_key_value());
+        let Some(((first, _), (last, _))) = bounds else { return };
+        let there: Vec<_> = manifest.keys.range(first..=last).map(|(person, _)| person).collect();
+        let found: Vec<KeyHash> = if there.len() < self.missing.len() {
+            let shown = |person: &KeyHash| {
+                let since_ms = self.missing.get(person);
                 since_ms.is_some_and(|since_ms| shows(lake, manifest, person, *since_ms))
             };
-            manifest.keys.keys().filter(shown).copied().collect()
+            there.into_iter().filter(|person| shown(person)).copied().collect()
         } else {
             let missing = self.missing.iter();
             let shown = missing.filter(|(person, ms)| shows(lake, manifest, person, **ms));

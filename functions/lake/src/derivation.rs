@@ -72,8 +72,17 @@ impl Target {
         }
         let (batch, ledger) = rows()?;
         let (footer, settled) = self.outcome(version, ledger, batch.num_rows());
-        let bytes = object::encode(&table.schema(), &[batch], &footer, lake.bounds.row_group_rows)?;
+        let batch = [batch];
+        let bytes = object::encode(&table.schema(), &batch, &footer, lake.bounds.row_group_rows)?;
+        let is_kept = lake.bounds.kept_when_written.iter().any(|kept| kept.name == table.name)
+            && bytes.len() as u64 <= lake.bounds.small_bytes_max;
         let put = lake.put(&self.key, bytes, self.unchanged()).await?;
+        let [batch] = batch;
+        if let Put::Done(etag) = &put
+            && is_kept
+        {
+            object::keep(lake, &self.key, etag.clone(), footer, batch);
+        }
         Ok(done(&put, settled, report))
     }
 

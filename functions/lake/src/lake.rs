@@ -94,6 +94,9 @@ pub struct Bounds {
     pub concurrency: usize,
     /// Memory the lake's documents may keep between invocations, bytes.
     pub cache_bytes_max: usize,
+    /// Tables of which the rows of a small object are kept there too when it is written: for who
+    /// reads them next in the same process.
+    pub kept_when_written: &'static [&'static Table],
     /// Rows of a Parquet row group.
     pub row_group_rows: usize,
     /// Size of an object, and memory of what is held of it, up to which it is small: as many as
@@ -128,6 +131,7 @@ impl Default for Bounds {
             inline_max: 32,
             concurrency: 8,
             cache_bytes_max: 48 << 20,
+            kept_when_written: &[],
             row_group_rows: 128 << 10,
             small_bytes_max: 1 << 20,
             held_bytes_max: 12 << 20,
@@ -421,8 +425,8 @@ impl Lake {
             Ok((value, taken))
         };
         let read = self.read_once(key, range, decode).await?;
-        if let Some(Versioned { etag, value }) = &read {
-            self.keep(key, Cached { etag: etag.clone(), bytes, value: value.clone() });
+        if let Some(read) = &read {
+            self.keep(key, read, bytes);
         }
         Ok(read)
     }
@@ -501,7 +505,15 @@ impl Lake {
         Some(Versioned { etag: cached.etag.clone(), value })
     }
 
-    fn keep(&self, key: &ObjectKey, cached: Cached) {
+    /// Keeps an object in memory, of which it takes so many bytes.
+    pub(crate) fn keep<T: Send + Sync + 'static>(
+        &self,
+        key: &ObjectKey,
+        object: &Versioned<T>,
+        bytes: usize,
+    ) {
+        let value = Arc::clone(&object.value);
+        let cached = Cached { etag: object.etag.clone(), bytes, value };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache.bytes += cached.bytes;
         if let Some(before) = cache.documents.insert(key.clone(), cached) {

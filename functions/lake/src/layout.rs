@@ -17,6 +17,9 @@ pub const SETTINGS: &str = "state/lake.json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadingDate(NaiveDate);
 
+/// Milliseconds of a day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
 impl ReadingDate {
     /// The day of an instant, epoch milliseconds; `None` beyond the calendar.
     pub fn of(time_ms: i64) -> Option<Self> {

@@ -388,6 +388,13 @@ fn open_groups(key: &ObjectKey, object: &Object) -> Result<(Opened, usize), Parq
     Ok((Opened { footer, rows, parts: Parts::Groups(metadata) }, weight))
 }
 
+/// Keeps rows that were just written, as [`open`] would read them.
+pub(crate) fn keep(lake: &Lake, key: &ObjectKey, etag: ETag, footer: Footer, batch: RecordBatch) {
+    let bytes = row_bytes(&batch) as usize;
+    let opened = Opened { footer, rows: batch.num_rows() as u64, parts: Parts::Whole(batch) };
+    lake.keep(key, &Versioned { etag, value: Arc::new(opened) }, bytes);
+}
+
 impl Opened {
     /// Row groups.
     pub fn groups(&self) -> usize {

@@ -1,5 +1,6 @@
 //! Joins the row groups of a step trainer object with those of accelerometer objects that overlap.
 
+use arrow_array::RecordBatch;
 use lake::derivation::{Draft, Settled, Target, Waiting, sorted};
 use lake::error::Error;
 use lake::lake::Lake;
@@ -9,19 +10,66 @@ use lake::policy;
 use lake::report::Report;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
-use crate::transform::{Owners, Pairing, Pairs, devices, span_of};
+use crate::motions::{MOTION_TIME, Motions};
+use crate::transform::{Owners, Pairing, Pairs, STEP_TIME, devices, span_of};
 use crate::{Input, owners};
 
-const STEP_TIME: &str = "sensorreadingtime";
-const MOTION_TIME: &str = "timestamp";
 /// Pairs made at once.
 const PAIRS_MAX: usize = 16 << 10;
 
-/// Writes the target; `None` if it, or an input, moved.
+/// What came of a join with readings that were put together.
+pub(crate) enum Joined {
+    /// The target is right.
+    Settled(Settled),
+    /// It moved, or an input did.
+    Moved,
+    /// There are too many pairs to be made at once.
+    TooMany,
+}
+
+/// Pairs the rows of a small object with readings that were put together, and writes the target if
+/// the pairs are few.
 ///
 /// The register is read after the step trainer object. That object is written again whenever an
 /// owner of its devices changes, so that its version stands for what is read here.
-pub(crate) async fn derive(
+pub(crate) async fn together(
+    lake: &Lake,
+    target: &Target,
+    version: Version,
+    steps: &Input,
+    motions: &Motions,
+    report: &mut Report,
+) -> Result<Joined, Error> {
+    if steps.opened.value.is_large() {
+        return Ok(Joined::TooMany);
+    }
+    let Some(batch) = steps.read(lake, 0).await? else { return Ok(Joined::Moved) };
+    let owners = owners_of(lake, &batch).await?;
+    let mut pairs = Pairs::new(&batch, motions, pairing(lake, owners.as_ref())).map_err(failed)?;
+    // Far below what is written as it passes: so which way it was derived does not show.
+    let bytes_max = lake.bounds.held_bytes_max / 2;
+    let pairs_max = usize::try_from(bytes_max / PAIR_BYTES).unwrap_or(usize::MAX);
+    let found = pairs.find(pairs_max.saturating_add(1));
+    let count = found.count() as u64;
+    if found.count() > pairs_max {
+        return Ok(Joined::TooMany);
+    }
+    let _room = match count * PAIR_BYTES > lake.bounds.small_bytes_max {
+        true => Some(lake.room(count * PAIR_BYTES).await),
+        false => None,
+    };
+    let mut waiting = Waiting::default();
+    waiting.push(pairs.rows(found).map_err(failed)?);
+    if waiting.bytes > bytes_max {
+        return Ok(Joined::TooMany);
+    }
+    let settled = write(lake, target, version, waiting, count, report).await?;
+    Ok(settled.map_or(Joined::Moved, Joined::Settled))
+}
+
+/// Pairs object by object and row group by row group, and writes what is too much to be held as it
+/// passes; `None` if the target, or an input, moved. The register is read as in [`together`].
+pub(crate) async fn apart(
     lake: &Lake,
     target: &Target,
     version: Version,
@@ -32,8 +80,8 @@ pub(crate) async fn derive(
     let inputs = motions.iter().chain([steps]);
     let large = inputs.clone().any(|input| input.opened.value.is_large());
     let rows: u64 = inputs.map(|input| input.opened.value.rows).sum();
-    let bytes = if large { u64::MAX } else { rows * ROW_BYTES };
-    let room = match bytes > lake.bounds.small_bytes_max {
+    let bytes = if large { u64::MAX } else { rows * PAIR_BYTES };
+    let _room = match bytes > lake.bounds.small_bytes_max {
         true => Some(lake.room(bytes).await),
         false => None,
     };
@@ -44,20 +92,48 @@ pub(crate) async fn derive(
         return Ok(None);
     }
     let Join { mut draft, waiting, pairs, .. } = join;
-    let ledger = Ledger { records: pairs, admitted: pairs, ..Ledger::default() };
-    let settled = if draft.is_empty() {
-        let rows = || Ok((sorted(&MACHINE_LEARNING_CURATED, waiting.batches, STEP_TIME)?, ledger));
-        target.write(lake, &MACHINE_LEARNING_CURATED, version, rows, report).await?
-    } else {
-        draft.row_groups(lake, waiting, STEP_TIME).await?;
-        draft.complete(ledger, report).await?
-    };
-    drop(room);
-    Ok(settled)
+    if draft.is_empty() {
+        return write(lake, target, version, waiting, pairs, report).await;
+    }
+    draft.row_groups(lake, waiting, STEP_TIME).await?;
+    draft.complete(ledger(pairs), report).await
+}
+
+/// Writes pairs at once.
+async fn write(
+    lake: &Lake,
+    target: &Target,
+    version: Version,
+    pairs: Waiting,
+    count: u64,
+    report: &mut Report,
+) -> Result<Option<Settled>, Error> {
+    let table = &MACHINE_LEARNING_CURATED;
+    let rows = || Ok((sorted(table, pairs.batches, STEP_TIME)?, ledger(count)));
+    target.write(lake, table, version, rows, report).await
+}
+
+fn ledger(pairs: u64) -> Ledger {
+    Ledger { records: pairs, admitted: pairs, ..Ledger::default() }
+}
+
+fn pairing<'a>(lake: &'a Lake, owners: Option<&'a Owners>) -> Pairing<'a> {
+    Pairing { owners, identity: lake.settings.policies.identity, key: &lake.key }
+}
+
+/// Whose the devices of some step readings are, where only readings of the same person are paired.
+async fn owners_of(lake: &Lake, steps: &RecordBatch) -> Result<Option<Owners>, Error> {
+    match lake.settings.policies.pairing {
+        policy::Pairing::Timestamp => Ok(None),
+        policy::Pairing::Customer => {
+            let devices = devices(steps, &lake.key).map_err(failed)?;
+            Ok(Some(owners(lake, &devices).await?))
+        }
+    }
 }
 
 /// Memory that a row of the inputs takes, with the pairs made of it, bytes, about.
-const ROW_BYTES: u64 = 128;
+const PAIR_BYTES: u64 = 128;
 
 struct Join<'a> {
     lake: &'a Lake,
@@ -72,13 +148,7 @@ impl Join<'_> {
         for group in 0..steps.opened.value.groups() {
             let Some(batch) = steps.read(self.lake, group).await? else { return Ok(false) };
             let Some(span) = span_of(&batch, STEP_TIME).map_err(failed)? else { continue };
-            let owners = match self.lake.settings.policies.pairing {
-                policy::Pairing::Timestamp => None,
-                policy::Pairing::Customer => {
-                    let devices = devices(&batch, &self.lake.key).map_err(failed)?;
-                    Some(owners(self.lake, &devices).await?)
-                }
-            };
+            let owners = owners_of(self.lake, &batch).await?;
             for motion in motions {
                 if !self.with(&batch, span, owners.as_ref(), motion).await? {
                     return Ok(false);
@@ -91,7 +161,7 @@ impl Join<'_> {
     /// Pairs step readings with those of an accelerometer object; `false` if that moved.
     async fn with(
         &mut self,
-        steps: &arrow_array::RecordBatch,
+        steps: &RecordBatch,
         span: Span,
         owners: Option<&Owners>,
         motion: &Input,
@@ -102,12 +172,9 @@ impl Join<'_> {
                 continue;
             }
             let Some(motions) = motion.read(self.lake, group).await? else { return Ok(false) };
-            let pairing = Pairing {
-                owners,
-                identity: self.lake.settings.policies.identity,
-                key: &self.lake.key,
-            };
-            let mut pairs = Pairs::new(steps, &motions, pairing).map_err(failed)?;
+            let motions = Motions::of(motions).map_err(failed)?;
+            let mut pairs =
+                Pairs::new(steps, &motions, pairing(self.lake, owners)).map_err(failed)?;
             while let Some(rows) = pairs.next(PAIRS_MAX).map_err(failed)? {
                 self.pairs += rows.num_rows() as u64;
                 self.waiting.push(rows);
@@ -121,6 +188,6 @@ impl Join<'_> {
     }
 }
 
-fn failed(error: arrow_schema::ArrowError) -> Error {
+pub(crate) fn failed(error: arrow_schema::ArrowError) -> Error {
     Error::Encode { what: MACHINE_LEARNING_CURATED.name.to_owned(), source: error.into() }
 }

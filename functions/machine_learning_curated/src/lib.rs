@@ -8,13 +8,16 @@
 //! ```
 //!
 //! One object for each object of step_trainer_trusted, joined with the objects of
-//! accelerometer_trusted of that day whose time range overlaps: row group by row group, so that
-//! memory is bounded by a row group of each and what may be held of the pairs.
+//! accelerometer_trusted of that day whose time range overlaps: with their readings in one order of
+//! time, put together once for all that is derived of the day, where these are few enough to be kept
+//! in memory; else row group by row group, so that memory is bounded by a row group of each and what
+//! may be held of the pairs.
 //!
 //! Why no slow write wins over a newer one: the target is noted before its inputs are read, carries
 //! their versions, and those never come back, since they carry revisions themselves.
 
 mod join;
+mod motions;
 mod transform;
 mod unfinished;
 
@@ -22,7 +25,7 @@ use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lake::derivation::Target;
+use lake::derivation::{Settled, Target};
 use lake::error::Error;
 use lake::function::{Function, Plan};
 use lake::index::Index;
@@ -35,7 +38,10 @@ use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
 use lake::store::ObjectMeta;
 use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
+use tokio::sync::OnceCell;
 
+use self::join::Joined;
+pub use self::motions::Motions;
 pub use self::transform::{Owners, Pairing, Pairs};
 
 /// The function.
@@ -194,10 +200,15 @@ async fn attempt_derive(
         .buffered(lake.bounds.concurrency)
         .try_collect()
         .await?;
-    let day = &Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?;
+    let day = Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?;
+    let inputs = &Inputs {
+        spans: noted.iter().map(|(slice, _)| slice.span()).collect(),
+        day,
+        together: OnceCell::new(),
+    };
     // One that cannot be derived does not cost its neighbours.
     let derived: Vec<(Slice, Result<Option<Report>, Error>)> = stream::iter(noted)
-        .map(|(slice, target)| async move { (slice, derive(lake, slice, target, day).await) })
+        .map(|(slice, target)| async move { (slice, derive(lake, slice, target, inputs).await) })
         .buffered(lake.bounds.concurrency)
         .collect()
         .await;
@@ -218,32 +229,95 @@ async fn current_version(lake: &Lake, slice: Slice, day: &Day) -> Result<Option<
     Ok(noted.map(|noted| version(lake, &noted.etag, &day.motions(slice, noted.rows))))
 }
 
+/// What the slices of a day are derived from, as it was listed once for all of them.
+struct Inputs {
+    /// Of the slices.
+    spans: Vec<Span>,
+    /// The accelerometer objects.
+    day: Day,
+    /// The readings of those that overlap any of the slices; `None` if they are too many, or moved.
+    together: OnceCell<Option<Motions>>,
+}
+
+/// Of the memory for documents, the share that encoded readings may have which are put together:
+/// decoded they take some fifteen times as much.
+const TOGETHER_SHARE: u64 = 16;
+
+impl Inputs {
+    /// The accelerometer readings of the day; whoever asks first puts them together.
+    async fn together(&self, lake: &Lake) -> Result<Option<&Motions>, Error> {
+        let put_together = || async {
+            let overlaps =
+                |slice: &Slice| self.spans.iter().any(|span| span.overlaps(slice.span()));
+            let objects = self.day.objects.iter().filter(|(slice, _)| overlaps(slice));
+            let listed: Vec<ObjectMeta> = objects.map(|(_, meta)| meta.clone()).collect();
+            let size_bytes: u64 = listed.iter().map(|meta| meta.size_bytes).sum();
+            let is_small = |meta: &ObjectMeta| meta.size_bytes <= lake.bounds.small_bytes_max;
+            if TOGETHER_SHARE * size_bytes > lake.bounds.cache_bytes_max as u64
+                || !listed.iter().all(is_small)
+            {
+                return Ok(None);
+            }
+            let Some(opened) = open_all(lake, listed).await? else { return Ok(None) };
+            let mut batches = Vec::with_capacity(opened.len());
+            for input in &opened {
+                let Some(batch) = input.read(lake, 0).await? else { return Ok(None) };
+                batches.push(batch);
+            }
+            Motions::merged(batches).map(Some).map_err(join::failed)
+        };
+        Ok(self.together.get_or_try_init(put_together).await?.as_ref())
+    }
+}
+
 /// Derives a slice; `None` if something moved.
 async fn derive(
     lake: &Lake,
     slice: Slice,
     target: Target,
-    day: &Day,
+    inputs: &Inputs,
 ) -> Result<Option<Report>, Error> {
     let key = slice.key(layout::TRUSTED_STEP_TRAINER);
     let Some(steps) = object::note(lake, &key).await? else {
         return Ok(Some(Report::default()));
     };
-    let motions = day.motions(slice, steps.rows);
+    let motions = inputs.day.motions(slice, steps.rows);
     let version = version(lake, &steps.etag, &motions);
     let mut report = Report::default();
     let settled = match target.settled(&version, &mut report) {
         Some(settled) => Some(settled),
         None => {
             let Some(steps) = Input::open(lake, steps.meta(key)).await? else { return Ok(None) };
-            let Some(motions) = open_all(lake, motions).await? else { return Ok(None) };
-            join::derive(lake, &target, version, &steps, &motions, &mut report).await?
+            join_all(lake, &target, version, &steps, motions, inputs, &mut report).await?
         }
     };
     let Some(settled) = settled else { return Ok(None) };
     let table = &MACHINE_LEARNING_CURATED;
     partitions::settle(lake, table, slice.date, &target.key, settled.occupancy).await?;
     Ok(Some(report))
+}
+
+/// Writes a target from its inputs; `None` if it, or one of them, moved.
+async fn join_all(
+    lake: &Lake,
+    target: &Target,
+    version: Version,
+    steps: &Input,
+    motions: Vec<ObjectMeta>,
+    inputs: &Inputs,
+    report: &mut Report,
+) -> Result<Option<Settled>, Error> {
+    if !motions.is_empty()
+        && let Some(together) = inputs.together(lake).await?
+    {
+        match join::together(lake, target, version.clone(), steps, together, report).await? {
+            Joined::Settled(settled) => return Ok(Some(settled)),
+            Joined::Moved => return Ok(None),
+            Joined::TooMany => {}
+        }
+    }
+    let Some(motions) = open_all(lake, motions).await? else { return Ok(None) };
+    join::apart(lake, target, version, steps, &motions, report).await
 }
 
 /// An object the rows are made of.

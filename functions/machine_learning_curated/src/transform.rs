@@ -8,12 +8,18 @@ use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
 use lake::policy::Identity;
 use lake::tables::MACHINE_LEARNING_CURATED;
+
+use crate::motions::{MOTION_TIME, Motions, Texts};
+
+/// Time of a step reading, epoch milliseconds.
+pub(crate) const STEP_TIME: &str = "sensorreadingtime";
 
 /// The device of each curated person, by the hashes of both.
 pub type Owners = BTreeMap<KeyHash, KeyHash>;
@@ -33,12 +39,12 @@ pub struct Pairing<'a> {
 /// person only, where the owners are given. Both are sorted by time.
 pub struct Pairs<'a> {
     steps: &'a RecordBatch,
-    motions: &'a RecordBatch,
+    motions: &'a Motions,
     pairing: Pairing<'a>,
     step_times: &'a [i64],
     motion_times: &'a [i64],
     serials: &'a StringArray,
-    users: &'a StringArray,
+    users: Texts<'a>,
     devices: Hashes<'a>,
     people: Hashes<'a>,
     /// The step reading that is being paired.
@@ -47,6 +53,19 @@ pub struct Pairs<'a> {
     first: usize,
     /// The accelerometer reading that comes next.
     motion: usize,
+}
+
+/// Pairs: the number of each one's step reading and of its accelerometer reading.
+#[derive(Default)]
+pub(crate) struct Found {
+    steps: Vec<u32>,
+    motions: Vec<u32>,
+}
+
+impl Found {
+    pub(crate) fn count(&self) -> usize {
+        self.steps.len()
+    }
 }
 
 /// How many of some sorted times are before another: looked for near the front first, where it is
@@ -65,11 +84,11 @@ impl<'a> Pairs<'a> {
     /// Begins to pair.
     pub fn new(
         steps: &'a RecordBatch,
-        motions: &'a RecordBatch,
+        motions: &'a Motions,
         pairing: Pairing<'a>,
     ) -> Result<Self, ArrowError> {
-        let step_times = times(steps, "sensorreadingtime")?;
-        let motion_times = times(motions, "timestamp")?;
+        let step_times = times(steps, STEP_TIME)?;
+        let motion_times = motions.times();
         let first = step_times.first().copied().unwrap_or(i64::MIN);
         let first = motion_times.partition_point(|motion| *motion < first);
         Ok(Self {
@@ -79,7 +98,7 @@ impl<'a> Pairs<'a> {
             step_times,
             motion_times,
             serials: strings(steps, "serialnumber")?,
-            users: strings(motions, "user")?,
+            users: motions.texts("user")?,
             devices: Hashes::default(),
             people: Hashes::default(),
             step: 0,
@@ -90,22 +109,37 @@ impl<'a> Pairs<'a> {
 
     /// The next rows, `rows_max` at the most; `None` when there are no more.
     pub fn next(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, ArrowError> {
-        let (mut steps, mut motions) = (Vec::new(), Vec::new());
-        while steps.len() < rows_max
-            && let Some(time) = self.step_times.get(self.step)
+        let found = self.find(rows_max);
+        if found.count() == 0 { Ok(None) } else { self.rows(found).map(Some) }
+    }
+
+    /// The next pairs, `pairs_max` at the most.
+    pub(crate) fn find(&mut self, pairs_max: usize) -> Found {
+        let mut found = Found::default();
+        while found.count() < pairs_max
+            && let Some((step, motion)) = self.pair()
         {
-            if self.motion_times.get(self.motion) == Some(time) {
-                if self.belong_together(self.step, self.motion) {
-                    steps.push(self.step as u32);
-                    motions.push(self.motion as u32);
-                }
-                self.motion += 1;
-                continue;
-            }
-            self.step += 1;
-            self.leap();
+            found.steps.push(step as u32);
+            found.motions.push(motion as u32);
         }
-        if steps.is_empty() { Ok(None) } else { self.rows(steps, motions).map(Some) }
+        found
+    }
+
+    /// The next step reading and accelerometer reading that make a row.
+    fn pair(&mut self) -> Option<(usize, usize)> {
+        loop {
+            let time = self.step_times.get(self.step)?;
+            if self.motion_times.get(self.motion) == Some(time) {
+                let pair = (self.step, self.motion);
+                self.motion += 1;
+                if self.belong_together(pair.0, pair.1) {
+                    return Some(pair);
+                }
+            } else {
+                self.step += 1;
+                self.leap();
+            }
+        }
     }
 
     /// Goes on to the next step reading of which there is an accelerometer reading of the same time.
@@ -132,18 +166,18 @@ impl<'a> Pairs<'a> {
         })
     }
 
-    fn rows(&self, steps: Vec<u32>, motions: Vec<u32>) -> Result<RecordBatch, ArrowError> {
+    /// The rows that pairs make.
+    pub(crate) fn rows(&self, found: Found) -> Result<RecordBatch, ArrowError> {
         let Pairing { identity, key, .. } = self.pairing;
-        let (steps, motions) = (UInt32Array::from(steps), UInt32Array::from(motions));
+        let (steps, motions) = (UInt32Array::from(found.steps), self.motions.chosen(found.motions));
         let schema = MACHINE_LEARNING_CURATED.schema();
         let columns = schema.fields().iter().map(|field| {
             let name = field.name().as_str();
-            let column = match self.steps.column_by_name(name) {
+            // Both were recorded at the same time.
+            let of_steps = if name == MOTION_TIME { STEP_TIME } else { name };
+            let column = match self.steps.column_by_name(of_steps) {
                 Some(column) => take(column, &steps, None)?,
-                None => {
-                    let column = self.motions.schema().index_of(name)?;
-                    take(self.motions.column(column), &motions, None)?
-                }
+                None => motions.column(name)?,
             };
             match name {
                 "serialnumber" => identified(column, identity, |text| key.device_pseudonym(text)),
@@ -181,9 +215,12 @@ impl<'a> Hashes<'a> {
     }
 }
 
-fn times<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a [i64], ArrowError> {
+pub(crate) fn times<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a ScalarBuffer<i64>, ArrowError> {
     let column = batch.column(batch.schema().index_of(name)?);
-    Ok(column.as_primitive::<Int64Type>().values().as_ref())
+    Ok(column.as_primitive::<Int64Type>().values())
 }
 
 fn strings<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, ArrowError> {
@@ -253,21 +290,28 @@ mod tests {
         let (first, second) =
             (motions(&[("A", 2), ("b", 2), ("b", 3)]), motions(&[("a", 1), ("a", 4)]));
         let pairing = Pairing { owners, identity, key };
-        let mut rows = Vec::new();
-        for motions in [&first, &second] {
-            let mut pairs = Pairs::new(&steps, motions, pairing).unwrap();
-            // One at a time: it goes on where it stopped.
-            rows.extend(std::iter::from_fn(|| pairs.next(1).unwrap()));
-        }
-        sorted(&MACHINE_LEARNING_CURATED, rows, "sensorreadingtime").unwrap()
+        let merged = Motions::merged(vec![first.clone(), second.clone()]).unwrap();
+        let apart = [Motions::of(first).unwrap(), Motions::of(second).unwrap()];
+        let paired = |motions: &[Motions]| {
+            let mut rows = Vec::new();
+            for motions in motions {
+                let mut pairs = Pairs::new(&steps, motions, pairing).unwrap();
+                // One at a time: it goes on where it stopped.
+                rows.extend(std::iter::from_fn(|| pairs.next(1).unwrap()));
+            }
+            sorted(&MACHINE_LEARNING_CURATED, rows, STEP_TIME).unwrap()
+        };
+        let rows = paired(&apart);
+        assert_eq!(paired(&[merged]), rows, "together or one after the other");
+        rows
     }
 
     #[test]
     fn readings_of_the_same_time_are_paired_each_with_each() {
         let key = LakeKey::new(&[1; 16]).unwrap();
         let rows = found(None, Identity::Clear, &key);
-        assert_eq!(times(&rows, "timestamp").unwrap(), [1, 2, 2, 2, 2, 4]);
-        assert_eq!(times(&rows, "sensorreadingtime").unwrap(), [1, 2, 2, 2, 2, 4]);
+        assert_eq!(times(&rows, MOTION_TIME).unwrap()[..], [1, 2, 2, 2, 2, 4]);
+        assert_eq!(times(&rows, STEP_TIME).unwrap()[..], [1, 2, 2, 2, 2, 4]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use lake::key::{LakeKey, Parts};
 use lake::lake::{Lake, Settings};
 use lake::policy::Policies;
 use lake::store::{FolderStore, Store};
+use lake::tables::{ACCELEROMETER_TRUSTED, STEP_TRAINER_TRUSTED, Table};
 
 use crate::args::PolicyArgs;
 use crate::failure::Failure;
@@ -24,6 +25,8 @@ const PARTS: u16 = 16;
 const KEY_BYTES: usize = 32;
 /// One process works on all six functions' documents: room for the registers of a million people.
 const CACHE_BYTES_MAX: usize = 1 << 30;
+/// By machine_learning_curated.
+static READ_NEXT: [&Table; 2] = [&ACCELEROMETER_TRUSTED, &STEP_TRAINER_TRUSTED];
 
 /// Whether other policies than a lake's own are refused, or become its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -150,6 +153,7 @@ impl Home {
             error => error.into(),
         })?;
         lake.bounds.cache_bytes_max = CACHE_BYTES_MAX;
+        lake.bounds.kept_when_written = &READ_NEXT;
         // Nobody ends this process when its time is over.
         lake.bounds.compacted_date_bytes_max = u64::MAX;
         lake.clock = Arc::new(now_ms);

@@ -23,10 +23,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use mimalloc::MiMalloc;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command};
 use crate::failure::Failure;
+
+/// A tenth less time than with the system's, over eleven million records: in small pieces allocated
+/// and freed, and in pages that need not be given back and taken again.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Without a command the whole help is shown.
 const NO_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::key::ObjectKey;
 use crate::lake::Lake;
 use crate::landing::{Piece, Records};
-use crate::layout::{ReadingDate, Span};
+use crate::layout::{DAY_MS, ReadingDate, Span};
 use crate::object::{Ledger, Version};
 use crate::report::Report;
 use crate::store::UPLOAD_BYTES_MAX;
@@ -26,7 +26,6 @@ use crate::store::UPLOAD_BYTES_MAX;
 const BUCKETS: usize = 32;
 /// Bytes that a row takes encoded, at most about: a time and three doubles that do not compress.
 const ENCODED_ROW_BYTES: u64 = 40;
-const DAY_MS: i64 = 86_400_000;
 
 /// A day to derive.
 pub(super) struct Wanted<'a> {

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -19,7 +20,7 @@ use crate::error::Error;
 use crate::key::{KeyHash, ObjectKey, Source};
 use crate::lake::Lake;
 use crate::landing::{Landed, Piece, Records, row_bytes};
-use crate::layout::{ReadingDate, Slice, Span};
+use crate::layout::{DAY_MS, ReadingDate, Slice, Span};
 use crate::manifest::{Content, Found};
 use crate::object::Ledger;
 use crate::quarantine::Lines;
@@ -33,6 +34,8 @@ pub(super) struct Sorted {
     /// The rows; `None` if they are too many to be held.
     held: Option<Vec<Chunk>>,
     owners: Owners,
+    /// The time range of each owner's readings, by number.
+    spans: Vec<Span>,
     days: BTreeMap<ReadingDate, Day>,
 }
 
@@ -155,6 +158,7 @@ impl Sorted {
                 records = again;
                 continue;
             }
+            sorted.find_keys();
             sorted.landed = records.landed(lines);
             sorted.found.content = Content::of(&sorted.landed);
             let source = Source::of(landing);
@@ -172,6 +176,7 @@ impl Sorted {
             landed,
             held: Some(Vec::new()),
             owners: Owners::default(),
+            spans: Vec::new(),
             days: BTreeMap::new(),
         }
     }
@@ -187,19 +192,38 @@ impl Sorted {
         let Some((owners, times)) = keyed::<R>(&batch) else { return };
         let keys = self.owners.numbers::<R>(lake, owners);
         let chunk = self.held.as_ref().map(Vec::len);
-        for (row, (time_ms, number)) in times.iter().copied().zip(&keys).enumerate() {
-            let hash = self.owners.hashes[*number as usize];
-            self.found.keys.entry(hash).or_insert(Span::at(time_ms)).include(time_ms);
-            let Some(date) = ReadingDate::of(time_ms) else { continue };
-            let day = self.days.entry(date).or_insert_with(|| Day::at(time_ms));
-            day.records += 1;
-            day.span.include(time_ms);
+        let mut row = 0;
+        // Readings come by day, as a rule.
+        for same in times.chunk_by(|a, b| a.div_euclid(DAY_MS) == b.div_euclid(DAY_MS)) {
+            let rows = row as u32..(row + same.len()) as u32;
+            for (time_ms, number) in same.iter().copied().zip(&keys[row..]) {
+                // They are numbered as they come.
+                match self.spans.get_mut(*number as usize) {
+                    Some(span) => span.include(time_ms),
+                    None => self.spans.push(Span::at(time_ms)),
+                }
+            }
+            row += same.len();
+            let Some(date) = ReadingDate::of(same[0]) else { continue };
+            let day = self.days.entry(date).or_insert_with(|| Day::at(same[0]));
+            day.records += same.len() as u64;
+            same.iter().for_each(|time_ms| day.span.include(*time_ms));
             if let Some(chunk) = chunk {
-                day.add(chunk, row as u32);
+                day.add(chunk, rows);
             }
         }
         if let Some(held) = &mut self.held {
             held.push(Chunk { batch, keys });
+        }
+    }
+
+    /// By whom the readings are found, once all were added. Texts that stand for one person have
+    /// one hash.
+    fn find_keys(&mut self) {
+        for (hash, span) in self.owners.hashes.iter().zip(&self.spans) {
+            let known = self.found.keys.entry(*hash).or_insert(*span);
+            known.include(span.first_ms);
+            known.include(span.last_ms);
         }
     }
 
@@ -270,10 +294,10 @@ impl Day {
         Self { span: Span::at(time_ms), records: 0, rows: Vec::new() }
     }
 
-    fn add(&mut self, chunk: usize, row: u32) {
+    fn add(&mut self, chunk: usize, added: Range<u32>) {
         match self.rows.last_mut() {
-            Some((last, rows)) if *last == chunk => rows.push(row),
-            _ => self.rows.push((chunk, vec![row])),
+            Some((last, rows)) if *last == chunk => rows.extend(added),
+            _ => self.rows.push((chunk, added.collect())),
         }
     }
 
@@ -294,7 +318,8 @@ pub fn sorted_by(batch: &RecordBatch, time_column: &str) -> Result<RecordBatch, 
         return Ok(batch.clone());
     }
     let mut rows: Vec<(i64, u32)> = times.iter().copied().zip(0..).collect();
-    rows.sort_unstable();
+    // Stable sorting takes what is sorted already, of many objects one after the other, as it is.
+    rows.sort_by_key(|(time_ms, _)| *time_ms);
     let others = batch.columns().iter().enumerate().filter(|(column, _)| *column != time);
     let compare: Vec<DynComparator> = others
         .map(|(_, values)| make_comparator(values, values, SortOptions::default()))
