@@ -449,19 +449,27 @@ impl Lake {
         &self,
         key: &ObjectKey,
     ) -> Result<Option<Versioned<T>>, Error> {
-        // Parsed, a document takes about twice the memory of its text.
-        let decode = |object: Object| Ok((parse(key, &object.bytes)?, 2 * object.bytes.len()));
+        let decode =
+            |object: Object| Ok((parse(key, &object.bytes)?, parsed_bytes(&object.bytes)));
         self.read(key, ByteRange::All, decode).await
     }
 
-    /// Writes a JSON document of the lake's own, if it is still as it was noted.
-    pub async fn save<T: Serialize>(
+    /// Writes a JSON document of the lake's own, if it is still as it was noted. It is kept in
+    /// memory: what was just written is read soon, as a rule.
+    pub async fn save<T: Serialize + Clone + Send + Sync + 'static>(
         &self,
         key: &ObjectKey,
         document: &T,
         noted: Option<&ETag>,
     ) -> Result<Put, Error> {
-        self.put(key, json(key, document)?, Precondition::unchanged(noted)).await
+        let bytes = json(key, document)?;
+        let taken = parsed_bytes(&bytes);
+        let put = self.put(key, bytes, Precondition::unchanged(noted)).await?;
+        if let Put::Done(etag) = &put {
+            let written = Versioned { etag: etag.clone(), value: Arc::new(document.clone()) };
+            self.keep(key, &written, taken);
+        }
+        Ok(put)
     }
 
     /// Writes an object under a precondition.
@@ -530,6 +538,11 @@ fn json<T: Serialize>(key: &ObjectKey, document: &T) -> Result<Bytes, Error> {
     let encoded = serde_json::to_vec(document)
         .map_err(|error| Error::Encode { what: key.to_string(), source: error.into() })?;
     Ok(encoded.into())
+}
+
+/// Memory that a document takes: about twice that of its text.
+fn parsed_bytes(text: &[u8]) -> usize {
+    2 * text.len()
 }
 
 fn parse<T: DeserializeOwned>(key: &ObjectKey, bytes: &[u8]) -> Result<T, Error> {

@@ -7,7 +7,7 @@ use arrow_schema::ArrowError;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 
-use crate::transform::times;
+use crate::transform::{before, times};
 
 /// Time of an accelerometer reading, epoch milliseconds.
 pub(crate) const MOTION_TIME: &str = "timestamp";
@@ -16,42 +16,60 @@ pub(crate) const MOTION_TIME: &str = "timestamp";
 pub struct Motions {
     /// All of the same schema.
     batches: Vec<RecordBatch>,
-    times: ScalarBuffer<i64>,
-    /// Batch and row of each; where there is none, they are the rows of the only batch.
-    places: Option<Vec<Place>>,
+    order: Order,
 }
 
-/// Number of a batch, and of a row in it.
-type Place = (u32, u32);
+enum Order {
+    /// Of the rows of the only batch: their times.
+    OfOne(ScalarBuffer<i64>),
+    OfMany(Vec<Place>),
+}
+
+/// Where a reading is.
+struct Place {
+    time_ms: i64,
+    batch: u32,
+    row: u32,
+}
 
 impl Motions {
     /// Those of a batch, which is sorted by time.
     pub fn of(batch: RecordBatch) -> Result<Self, ArrowError> {
         let times = times(&batch, MOTION_TIME)?.clone();
-        Ok(Self { batches: vec![batch], times, places: None })
+        Ok(Self { batches: vec![batch], order: Order::OfOne(times) })
     }
 
     /// Those of many batches, each of which is sorted by time.
     pub fn merged(batches: Vec<RecordBatch>) -> Result<Self, ArrowError> {
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        let mut sorted: Vec<(i64, Place)> = Vec::with_capacity(rows);
-        for (number, batch) in (0..).zip(&batches) {
-            let times = times(batch, MOTION_TIME)?.iter().copied();
-            sorted.extend(times.zip((0..).map(|row| (number, row))));
+        let mut places = Vec::with_capacity(rows);
+        for (number, of_batch) in (0..).zip(&batches) {
+            let times = times(of_batch, MOTION_TIME)?.iter().zip(0..);
+            places.extend(times.map(|(time_ms, row)| Place {
+                time_ms: *time_ms,
+                batch: number,
+                row,
+            }));
         }
         // A stable sort merges what is sorted already.
-        sorted.sort_by_key(|(time_ms, _)| *time_ms);
-        let times = sorted.iter().map(|(time_ms, _)| *time_ms).collect();
-        let places = sorted.into_iter().map(|(_, place)| place).collect();
-        Ok(Self { batches, times, places: Some(places) })
+        places.sort_by_key(|place| place.time_ms);
+        Ok(Self { batches, order: Order::OfMany(places) })
     }
 
-    pub(crate) fn times(&self) -> &[i64] {
-        &self.times
+    /// Time of a reading; `None` after the last.
+    pub(crate) fn time_ms(&self, reading: usize) -> Option<i64> {
+        match &self.order {
+            Order::OfOne(times) => times.get(reading).copied(),
+            Order::OfMany(places) => places.get(reading).map(|place| place.time_ms),
+        }
     }
 
-    fn place(&self, reading: usize) -> Place {
-        self.places.as_ref().map_or((0, reading as u32), |places| places[reading])
+    /// How many readings from `reading` on are before a time.
+    pub(crate) fn before(&self, reading: usize, time_ms: i64) -> usize {
+        match &self.order {
+            Order::OfOne(times) => before(&times[reading..], |time| *time < time_ms),
+            Order::OfMany(places) => before(&places[reading..], |place| place.time_ms < time_ms),
+        }
     }
 
     /// A column of each batch.
@@ -69,11 +87,11 @@ impl Motions {
 
     /// The readings of these numbers, to be taken.
     pub(crate) fn chosen(&self, numbers: Vec<u32>) -> Chosen<'_> {
-        let rows = match &self.places {
-            None => Rows::OfOne(numbers.into()),
-            Some(places) => {
+        let rows = match &self.order {
+            Order::OfOne(_) => Rows::OfOne(numbers.into()),
+            Order::OfMany(places) => {
                 let place = |number: u32| {
-                    let (batch, row) = places[number as usize];
+                    let Place { batch, row, .. } = places[number as usize];
                     (batch as usize, row as usize)
                 };
                 Rows::OfMany(numbers.into_iter().map(place).collect())
@@ -92,8 +110,13 @@ pub(crate) struct Texts<'a> {
 impl<'a> Texts<'a> {
     /// What it says of a reading.
     pub(crate) fn value(&self, reading: usize) -> &'a str {
-        let (batch, row) = self.motions.place(reading);
-        self.columns[batch as usize].value(row as usize)
+        match &self.motions.order {
+            Order::OfOne(_) => self.columns[0].value(reading),
+            Order::OfMany(places) => {
+                let Place { batch, row, .. } = places[reading];
+                self.columns[batch as usize].value(row as usize)
+            }
+        }
     }
 }
 

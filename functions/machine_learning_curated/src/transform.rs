@@ -42,7 +42,6 @@ pub struct Pairs<'a> {
     motions: &'a Motions,
     pairing: Pairing<'a>,
     step_times: &'a [i64],
-    motion_times: &'a [i64],
     serials: &'a StringArray,
     users: Texts<'a>,
     devices: Hashes<'a>,
@@ -68,16 +67,15 @@ impl Found {
     }
 }
 
-/// How many of some sorted times are before another: looked for near the front first, where it is
-/// as a rule.
-fn before(times: &[i64], time: i64) -> usize {
+/// How many of what is sorted are before something: looked for near the front first, where it is as
+/// a rule.
+pub(crate) fn before<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
     let mut bound = 1;
-    while times.get(bound - 1).is_some_and(|probed| *probed < time) {
+    while sorted.get(bound - 1).is_some_and(&is_before) {
         bound *= 2;
     }
     let known = bound / 2;
-    let near = &times[known..(bound - 1).min(times.len())];
-    known + near.partition_point(|other| *other < time)
+    known + sorted[known..(bound - 1).min(sorted.len())].partition_point(is_before)
 }
 
 impl<'a> Pairs<'a> {
@@ -88,15 +86,12 @@ impl<'a> Pairs<'a> {
         pairing: Pairing<'a>,
     ) -> Result<Self, ArrowError> {
         let step_times = times(steps, STEP_TIME)?;
-        let motion_times = motions.times();
-        let first = step_times.first().copied().unwrap_or(i64::MIN);
-        let first = motion_times.partition_point(|motion| *motion < first);
+        let first = motions.before(0, step_times.first().copied().unwrap_or(i64::MIN));
         Ok(Self {
             steps,
             motions,
             pairing,
             step_times,
-            motion_times,
             serials: strings(steps, "serialnumber")?,
             users: motions.texts("user")?,
             devices: Hashes::default(),
@@ -129,7 +124,7 @@ impl<'a> Pairs<'a> {
     fn pair(&mut self) -> Option<(usize, usize)> {
         loop {
             let time = self.step_times.get(self.step)?;
-            if self.motion_times.get(self.motion) == Some(time) {
+            if self.motions.time_ms(self.motion) == Some(*time) {
                 let pair = (self.step, self.motion);
                 self.motion += 1;
                 if self.belong_together(pair.0, pair.1) {
@@ -147,11 +142,13 @@ impl<'a> Pairs<'a> {
     /// where files of many devices overlap, the work follows the other.
     fn leap(&mut self) {
         while let Some(time) = self.step_times.get(self.step) {
-            self.first += before(&self.motion_times[self.first..], *time);
-            match self.motion_times.get(self.first) {
+            self.first += self.motions.before(self.first, *time);
+            match self.motions.time_ms(self.first) {
                 None => self.step = self.step_times.len(),
-                Some(motion) if motion == time => break,
-                Some(motion) => self.step += before(&self.step_times[self.step..], *motion),
+                Some(motion) if motion == *time => break,
+                Some(motion) => {
+                    self.step += before(&self.step_times[self.step..], |step| *step < motion);
+                }
             }
         }
         self.motion = self.first;
@@ -257,7 +254,7 @@ mod tests {
             let times: Vec<i64> = (0..length).map(|time| time / 3 * 2).collect();
             for time in -1..32 {
                 let wanted = times.iter().filter(|other| **other < time).count();
-                assert_eq!(super::before(&times, time), wanted, "{time} in {times:?}");
+                assert_eq!(super::before(&times, |other| *other < time), wanted, "{time} in {times:?}");
             }
         }
     }

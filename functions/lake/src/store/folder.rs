@@ -370,13 +370,14 @@ impl Store for FolderStore {
         let chunks = futures::stream::try_unfold((file, metadata), move |(mut file, metadata)| {
             let key = key.clone();
             async move {
-                let mut chunk = vec![0; CHUNK_BYTES];
-                let length = file.read(&mut chunk).map_err(unavailable("get", &key))?;
-                if length == 0 {
+                let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+                // Without filling the chunk with zeros before.
+                let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
+                read.map_err(unavailable("get", &key))?;
+                if chunk.is_empty() {
                     unmoved(&file, &metadata).map_err(unavailable("get", &key))?;
                     return Ok(None);
                 }
-                chunk.truncate(length);
                 Ok(Some((Bytes::from(chunk), (file, metadata))))
             }
         });
