@@ -449,8 +449,7 @@ impl Lake {
         &self,
         key: &ObjectKey,
     ) -> Result<Option<Versioned<T>>, Error> {
-        let decode =
-            |object: Object| Ok((parse(key, &object.bytes)?, parsed_bytes(&object.bytes)));
+        let decode = |object: Object| Ok((parse(key, &object.bytes)?, parsed_bytes(&object.bytes)));
         self.read(key, ByteRange::All, decode).await
     }
 

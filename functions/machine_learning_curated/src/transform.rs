@@ -254,7 +254,11 @@ mod tests {
             let times: Vec<i64> = (0..length).map(|time| time / 3 * 2).collect();
             for time in -1..32 {
                 let wanted = times.iter().filter(|other| **other < time).count();
-                assert_eq!(super::before(&times, |other| *other < time), wanted, "{time} in {times:?}");
+                assert_eq!(
+                    super::before(&times, |other| *other < time),
+                    wanted,
+                    "{time} in {times:?}"
+                );
             }
         }
     }

@@ -1,6 +1,8 @@
 //! `stedi run`
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ pub(crate) struct Summary {
 }
 
 /// The landing objects a command dealt with itself.
+#[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) files_put: usize,
     pub(crate) files_unchanged: usize,
@@ -67,7 +70,7 @@ async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summa
     };
     let started = start(&home, args.policies, Change::Refused, args.chaos).await?;
     started.engine.reconcile().await?;
-    let counts = put(&started, files.unwrap_or_default())?;
+    let counts = put(&started, &files.unwrap_or_default())?;
     finish(started, counts, sample).await
 }
 
@@ -126,22 +129,36 @@ fn make_sample(args: &RunArgs) -> Result<String, Failure> {
     ))
 }
 
-/// Puts files into the landing zone; those that lie there already are left alone.
-fn put(started: &Started, files: Vec<FeedFile>) -> Result<Counts, Failure> {
+/// Puts files into the landing zone, some at once; those that lie there already are left alone.
+fn put(started: &Started, files: &[FeedFile]) -> Result<Counts, Failure> {
     let bar = progress::bar(files.len() as u64, "files");
     bar.set_message("putting");
-    let mut counts = Counts { files_put: 0, files_unchanged: 0 };
-    for file in files {
-        if started.folder.import(&file.path, &file.key)? {
-            started.engine.queues.announce(&file.key);
-            counts.files_put += 1;
-        } else {
-            counts.files_unchanged += 1;
+    let next = AtomicUsize::new(0);
+    let put_some = || {
+        let mut counts = Counts::default();
+        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if started.folder.import(&file.path, &file.key)? {
+                started.engine.queues.announce(&file.key);
+                counts.files_put += 1;
+            } else {
+                counts.files_unchanged += 1;
+            }
+            bar.inc(1);
         }
-        bar.inc(1);
-    }
+        Ok::<_, Failure>(counts)
+    };
+    let counts = thread::scope(|scope| {
+        let workers: Vec<_> = (0..started.engine.workers).map(|_| scope.spawn(put_some)).collect();
+        let mut all = Counts::default();
+        for worker in workers {
+            let counts = worker.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            all.files_put += counts.files_put;
+            all.files_unchanged += counts.files_unchanged;
+        }
+        Ok(all)
+    });
     bar.finish_and_clear();
-    Ok(counts)
+    counts
 }
 
 /// Comes to rest, with a progress bar.
