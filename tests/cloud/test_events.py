@@ -316,7 +316,7 @@ class Wrong(Lake):
             (
                 given(LAKE_PARTS="3", IDENTITY="x"),
                 [
-                    'LAKE_PARTS is "3": want a power of two from 1 to 256',
+                    'LAKE_PARTS is "3": want a power of two from 1 to 32768',
                     'IDENTITY is "x": want one of pseudonym, none, clear',
                 ],
             ),

@@ -18,6 +18,7 @@ class Refusals(LakeTest):
             ("run", "--identity", "secret", "--lake", lake),
             ("run", "--format", "xml", "--lake", lake),
             ("run", "--frequently", "--lake", lake),
+            ("run", "--parts", "12", "--lake", lake),
             ("walk",),
             ("generate", "--out", self.folder / "out", "--customers", "many"),
             (
@@ -61,6 +62,14 @@ class Refusals(LakeTest):
             for source in ((), ("--data", data)):
                 line = self.refuse("run", *source, "--lake", lake, *other.arguments())
                 self.assertIn("stedi replay", line)
+        self.assertEqual(snapshot(lake), before)
+
+    def test_a_lake_of_another_number_of_parts(self) -> None:
+        data, lake = self.generate("data", 10, 1, 34), self.folder / "lake"
+        self.run_lake(lake, data, POLICY)
+        before = snapshot(lake)
+        line = self.refuse("run", "--lake", lake, "--parts", "512", *POLICY.arguments())
+        self.assertIn("the lake has 16 parts, not 512", line)
         self.assertEqual(snapshot(lake), before)
 
     def test_generating_over_feeds(self) -> None:

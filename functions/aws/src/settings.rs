@@ -16,7 +16,8 @@ pub struct Settings {
     pub key_secret: String,
     /// `CONSENT`, `PAIRING`, `IDENTITY`.
     pub policies: Policies,
-    /// `LAKE_PARTS`: number of parts of every register, fixed when a lake is made. Default: 16.
+    /// `LAKE_PARTS`: number of parts of every register, fixed when a lake is made; what suits how many
+    /// people is said at [`Parts`]. Default: 16.
     pub parts: Parts,
     /// `CLOSED_AFTER_DAYS`: for how many days after its end a date is left alone before it is
     /// compacted. Default: 2.
@@ -63,9 +64,9 @@ impl Settings {
             identity: policy::<Identity>("IDENTITY", set("IDENTITY"), &mut wrong),
         };
         let parts = set("LAKE_PARTS").unwrap_or_else(|| PARTS_DEFAULT.to_owned());
-        let parsed = parts.parse::<u16>().ok().and_then(|parts| Parts::try_from(parts).ok());
-        if parsed.is_none() {
-            wrong.push(format!("LAKE_PARTS is {parts:?}: want a power of two from 1 to 256"));
+        let parsed = parts.parse::<Parts>();
+        if let Err(wanted) = &parsed {
+            wrong.push(format!("LAKE_PARTS is {parts:?}: {wanted}"));
         }
         let days = set("CLOSED_AFTER_DAYS");
         let closed_after_days = days.as_ref().and_then(|days| days.parse().ok());
@@ -73,7 +74,7 @@ impl Settings {
             wrong.push(format!("CLOSED_AFTER_DAYS is {days:?}: want a number of days, 0 or more"));
         }
         match parsed {
-            Some(parts) if wrong.is_empty() => Ok(Self {
+            Ok(parts) if wrong.is_empty() => Ok(Self {
                 bucket,
                 database,
                 key_secret,
@@ -146,7 +147,7 @@ mod tests {
         for expected in [
             "GLUE_DATABASE is not set",
             "CONSENT is \"asof\": want one of any, as-of",
-            "LAKE_PARTS is \"12\": want a power of two from 1 to 256",
+            "LAKE_PARTS is \"12\": want a power of two from 1 to 32768",
             "CLOSED_AFTER_DAYS is \"two\": want a number of days, 0 or more",
         ] {
             assert!(message.contains(expected), "{message}");

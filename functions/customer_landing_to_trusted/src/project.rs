@@ -1,5 +1,6 @@
 //! What follows from the register: the consents, then the part of customer_trusted.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
@@ -54,20 +55,24 @@ pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
 /// The parts of customer_trusted that do not follow from the register as it is, or whose consents
 /// do not: whoever folded into it died before it got here, and its landing object may be gone.
 pub(crate) async fn behind(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-    let mut behind = Vec::new();
-    for part in lake.settings.parts.all() {
-        let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
-        let Some(revision) = found.map(|found| found.value.revision) else { continue };
-        let consents = slim::revision(lake, &layout::consents(part)).await?;
-        let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
-        let trusted = object::note(lake, &target).await?;
-        let follows = consents.is_some_and(|(_, consents)| consents == revision)
-            && trusted.is_some_and(|noted| noted.footer.version.source == revision.to_string());
-        if !follows {
-            behind.push(target);
-        }
-    }
-    Ok(behind)
+    let behind: Vec<Option<ObjectKey>> = stream::iter(lake.settings.parts.all())
+        .map(|part| async move {
+            let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+            Ok::<_, Error>((!follows(lake, part, &target).await?).then_some(target))
+        })
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await?;
+    Ok(behind.into_iter().flatten().collect())
+}
+
+async fn follows(lake: &Lake, part: Part, target: &ObjectKey) -> Result<bool, Error> {
+    let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
+    let Some(revision) = found.map(|found| found.value.revision) else { return Ok(true) };
+    let consents = slim::revision(lake, &layout::consents(part)).await?;
+    let trusted = object::note(lake, target).await?;
+    Ok(consents.is_some_and(|(_, consents)| consents == revision)
+        && trusted.is_some_and(|noted| noted.footer.version.source == revision.to_string()))
 }
 
 /// Brings the consents up to the register; `false` if they moved, or are ahead of it.

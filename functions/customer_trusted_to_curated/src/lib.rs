@@ -35,10 +35,18 @@ pub use self::transform::{Doubt, Follow, follow};
 /// The function.
 pub struct CustomerTrustedToCurated;
 
+/// Why a part is looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked {
+    /// The part of customer_trusted changed.
+    Whole,
+    /// A landing object with readings of that person did.
+    Person(KeyHash, Source),
+}
+
 impl Function for CustomerTrustedToCurated {
     type Unit = Part;
-    /// A person, and the landing object with readings of theirs that changed.
-    type Detail = (KeyHash, Source);
+    type Detail = Asked;
     type Settle = ();
 
     fn name(&self) -> &'static str {
@@ -47,36 +55,36 @@ impl Function for CustomerTrustedToCurated {
 
     /// A part of customer_trusted is followed whole; an accelerometer object asks again for every
     /// person its source ever named, not only for those still in it.
-    async fn plan(
-        &self,
-        lake: &Lake,
-        key: &ObjectKey,
-    ) -> Result<Plan<Part, (KeyHash, Source), ()>, Error> {
+    async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Part, Asked, ()>, Error> {
         if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
-            return Ok(Plan::unit(part));
+            return Ok(Plan { units: vec![(part, vec![Asked::Whole])], ..Plan::nothing() });
         }
         let Some(slice) = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER) else {
             return Ok(Plan::nothing());
         };
         let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
-        let mut parts: BTreeMap<Part, Vec<(KeyHash, Source)>> = BTreeMap::new();
+        let mut parts: BTreeMap<Part, Vec<Asked>> = BTreeMap::new();
         for person in manifest.iter().flat_map(|manifest| manifest.value.keys.keys()) {
             let asked = parts.entry(person.part(lake.settings.parts)).or_default();
-            asked.push((*person, slice.source));
+            asked.push(Asked::Person(*person, slice.source));
         }
         Ok(Plan { units: parts.into_iter().collect(), ..Plan::nothing() })
     }
 
-    async fn work(
-        &self,
-        lake: &Lake,
-        part: &Part,
-        people: Vec<(KeyHash, Source)>,
-    ) -> Result<Report, Error> {
+    async fn work(&self, lake: &Lake, part: &Part, reasons: Vec<Asked>) -> Result<Report, Error> {
         lake.register(&CUSTOMER_CURATED).await?;
         let mut asked: BTreeMap<KeyHash, BTreeSet<Source>> = BTreeMap::new();
-        for (person, source) in people {
-            asked.entry(person).or_default().insert(source);
+        let mut whole = false;
+        for reason in reasons {
+            match reason {
+                Asked::Whole => whole = true,
+                Asked::Person(person, source) => {
+                    asked.entry(person).or_default().insert(source);
+                }
+            }
+        }
+        if !whole && is_decided(lake, *part, &asked).await? {
+            return Ok(Report::default());
         }
         let mut moved = "";
         for attempt in 0..lake.bounds.attempts_max {
@@ -98,6 +106,31 @@ impl Function for CustomerTrustedToCurated {
     async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {
         Ok(())
     }
+}
+
+/// Whether nothing of what is asked needs a decision: they are not trusted, or another landing object
+/// is witness. That is what further readings come to, and a look at the register tells.
+///
+/// Not where the register is behind customer_trusted: whoever brings it up may have looked for
+/// witnesses before there were these readings. Whoever made it what it is brings what follows from it
+/// up to it, and is delivered again if it died before.
+async fn is_decided(
+    lake: &Lake,
+    part: Part,
+    asked: &BTreeMap<KeyHash, BTreeSet<Source>>,
+) -> Result<bool, Error> {
+    let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
+    let Some(register) = found.map(|found| found.value) else { return Ok(false) };
+    let consent = lake.settings.policies.consent;
+    if !register.unconfirmed.is_empty()
+        || register.consent != consent
+        || !Follow::new(&register, None, asked, consent).doubts.is_empty()
+    {
+        return Ok(false);
+    }
+    let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+    let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
+    Ok(trusted.as_ref() == register.trusted.as_ref().map(|trusted| &trusted.etag))
 }
 
 /// One attempt; the inner error says what moved.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::error::Error;
 use lake::key::{KeyHash, ObjectKey, Part, Source};
 use lake::lake::Lake;
@@ -19,10 +20,16 @@ use crate::project;
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut presence = Presence::default();
     let mut keys = BTreeSet::new();
-    for part in lake.settings.parts.all() {
-        let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-        let register = found.map(|found| found.value).unwrap_or_default();
-        if !is_settled(lake, part, &register).await? {
+    let mut registers = stream::iter(lake.settings.parts.all())
+        .map(|part| async move {
+            let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
+            let register = found.map(|found| found.value).unwrap_or_default();
+            let is_settled = is_settled(lake, part, &register).await?;
+            Ok::<_, Error>((part, register, is_settled))
+        })
+        .buffered(lake.bounds.concurrency);
+    while let Some((part, register, is_settled)) = registers.try_next().await? {
+        if !is_settled {
             keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part));
         }
         for (person, row) in &register.people {

@@ -91,8 +91,9 @@ impl<'a> Index<'a> {
         let digest = Sha256::digest(&bytes);
         let key = layout::index_run(&self.prefix, 0, &digest);
         self.lake.store.put(&key, bytes, Precondition::None).await?;
-        // One of as many as may be there looks whether they are, so that a run costs but its own put.
-        let looks = leading(&digest).is_multiple_of(self.lake.bounds.runs_max as u64);
+        // Every other one looks whether there are many: so that they are seldom many more, and a run
+        // costs little but its own put.
+        let looks = leading(&digest).is_multiple_of((self.lake.bounds.runs_max as u64 / 4).max(1));
         if looks { self.merge().await } else { Ok(()) }
     }
 

@@ -92,6 +92,9 @@ pub struct Bounds {
     pub inline_max: usize,
     /// How many pieces of work of one invocation go on at once.
     pub concurrency: usize,
+    /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
+    /// for it.
+    pub looks_per_page: usize,
     /// Memory the lake's documents may keep between invocations, bytes.
     pub cache_bytes_max: usize,
     /// Tables of which the rows of a small object are kept there too when it is written: for who
@@ -130,6 +133,7 @@ impl Default for Bounds {
             runs_max: 8,
             inline_max: 32,
             concurrency: 8,
+            looks_per_page: 16,
             cache_bytes_max: 48 << 20,
             kept_when_written: &[],
             row_group_rows: 128 << 10,
@@ -503,6 +507,12 @@ impl Lake {
     /// The failure of work whose inputs or target moved at every attempt.
     pub fn contended(&self, what: String, moved: &str) -> Error {
         Error::Contended { what, moved: moved.to_owned(), attempts: self.bounds.attempts_max }
+    }
+
+    /// Whether an object of the lake's own is in memory, be it up to date or not.
+    pub(crate) fn keeps(&self, key: &ObjectKey) -> bool {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.documents.contains_key(key)
     }
 
     fn cached<T: Send + Sync + 'static>(&self, key: &ObjectKey) -> Option<Versioned<T>> {

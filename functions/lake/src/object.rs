@@ -38,6 +38,8 @@ const FOOTER_BYTES: u64 = 16 << 10;
 const ZSTD_LEVEL: i32 = 3;
 /// Room for what a sensor of three decimals says, seldom for one whose every value is another.
 const DOUBLES_DICTIONARY_BYTES_MAX: usize = 64 << 10;
+/// What only the tables of customers have.
+const CUSTOMER_COLUMN: &str = "email";
 /// Of what a rule says beside the name of its table, and of a version or a digest.
 const RULE_BYTES_MAX: usize = 40;
 const VERSION_BYTES_MAX: usize = 64;
@@ -173,15 +175,20 @@ pub fn encode(
 }
 
 /// How objects are written. Times are nearly all different and in order: zstd makes less of them as
-/// they are than of places in a dictionary, in no more time. Encodings are those every reader of
-/// Parquet has: DELTA_BINARY_PACKED would make less yet of step trainer readings, and is not.
+/// they are than of places in a dictionary, in no more time. So are the texts of a customer, and
+/// nearly all of what writing a part of a customer table takes is by the page. Encodings are those
+/// every reader of Parquet has: DELTA_BINARY_PACKED would make less yet of step trainer readings, and is not.
 fn properties(schema: &Schema) -> Result<WriterPropertiesBuilder, ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_created_by(concat!("stedi lake ", env!("CARGO_PKG_VERSION")).to_owned());
+    let of_customers = schema.index_of(CUSTOMER_COLUMN).is_ok();
     Ok(schema.fields().iter().fold(properties, |properties, field| {
         let column = ColumnPath::from(field.name().as_str());
         match field.data_type() {
+            DataType::Utf8 if of_customers => {
+                properties.set_column_dictionary_enabled(column, false)
+            }
             DataType::Int64 => properties.set_column_dictionary_enabled(column, false),
             DataType::Float64 => properties
                 .set_column_dictionary_page_size_limit(column, DOUBLES_DICTIONARY_BYTES_MAX),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use lake::key::Parts;
 use lake::layout::ReadingDate;
 use lake::policy::{Consent, Identity, Pairing, Policies};
 
@@ -46,6 +47,8 @@ pub(crate) struct RunArgs {
     pub(crate) lake: PathBuf,
     #[command(flatten)]
     pub(crate) policies: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
     /// Deliver events shuffled, duplicated and concurrently, by this seed
     #[arg(long, value_name = "SEED")]
     pub(crate) chaos: Option<u64>,
@@ -61,6 +64,8 @@ pub(crate) struct WatchArgs {
     pub(crate) lake: PathBuf,
     #[command(flatten)]
     pub(crate) policies: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
 }
 
 #[derive(ClapArgs)]
@@ -125,6 +130,15 @@ impl PolicyArgs {
             identity: self.identity.unwrap_or(recorded.identity),
         }
     }
+}
+
+/// How a new lake splits its customers; an existing lake keeps its own.
+#[derive(ClapArgs, Clone, Copy, Default)]
+pub(crate) struct PartsArgs {
+    /// Number of parts of the registers of a new lake, a power of two; by default what suits the
+    /// customers that are there
+    #[arg(long, value_name = "N")]
+    pub(crate) parts: Option<Parts>,
 }
 
 #[derive(ClapArgs)]
@@ -203,6 +217,7 @@ mod tests {
         for arguments in [
             vec!["stedi", "walk"],
             vec!["stedi", "run", "--consent", "maybe"],
+            vec!["stedi", "run", "--parts", "12"],
             vec!["stedi", "generate", "--customers", "3"],
             vec!["stedi", "compact", "--before", "yesterday"],
         ] {

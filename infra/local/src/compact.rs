@@ -3,9 +3,9 @@
 
 use chain::FunctionName;
 
-use crate::args::{CompactArgs, Format, PolicyArgs};
+use crate::args::{CompactArgs, Format};
 use crate::failure::Failure;
-use crate::home::{Change, Home};
+use crate::home::{Home, Opening};
 use crate::render;
 use crate::run::{Counts, finish, start};
 use crate::status::block_on_threads;
@@ -14,7 +14,7 @@ pub(crate) fn compact(args: &CompactArgs) -> Result<(), Failure> {
     Home::visit(&args.lake)?;
     let home = Home::take(&args.lake)?;
     block_on_threads(async {
-        let started = start(&home, PolicyArgs::default(), Change::Refused, None).await?;
+        let started = start(&home, Opening::as_it_is(), None).await?;
         let engine = &started.engine;
         engine.reconcile().await?;
         engine.come_to_rest().await?.check()?;

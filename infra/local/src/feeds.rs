@@ -15,6 +15,7 @@ pub(crate) struct FeedFile {
     pub(crate) path: PathBuf,
     /// Where it goes in the landing zone.
     pub(crate) key: ObjectKey,
+    pub(crate) size_bytes: u64,
 }
 
 /// The files of the feeds in a folder: `landing/<stream>/…`, `<stream>/landing/…` or `<stream>/…`.
@@ -42,6 +43,23 @@ pub(crate) fn find(data: &Path) -> Result<Vec<FeedFile>, Failure> {
     Ok(files)
 }
 
+/// Bytes of a customer's records, about: one or two of 300; and how much smaller they are where the
+/// file is compressed.
+const CUSTOMER_BYTES: u64 = 500;
+const COMPRESSION: u64 = 6;
+
+/// About how many people some files tell of, by their sizes; files of other feeds do not count.
+///
+/// For the number of parts of a new lake, which is a power of two: reading the files would not say
+/// anything better of how many customers there will be.
+pub(crate) fn people<'a>(files: impl IntoIterator<Item = (&'a ObjectKey, u64)>) -> u64 {
+    let customers = files.into_iter().filter_map(|(key, size_bytes)| {
+        let name = key.after(layout::landing(Stream::Customer))?;
+        Some(if name.ends_with(".gz") { size_bytes * COMPRESSION } else { size_bytes })
+    });
+    customers.sum::<u64>() / CUSTOMER_BYTES
+}
+
 fn feed_folder(data: &Path, stream: Stream) -> Option<PathBuf> {
     let name = stream.name();
     let candidates =
@@ -63,8 +81,30 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<FeedFile>) -> Result<(),
         if path.is_dir() {
             collect(&path, &format!("{key}/"), files)?;
         } else {
-            files.push(FeedFile { path, key: ObjectKey::new(key) });
+            let size_bytes = entry.metadata().map_err(Failure::io(&path))?.len();
+            files.push(FeedFile { path, key: ObjectKey::new(key), size_bytes });
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_counted_by_the_sizes_of_the_customer_files() {
+        let of = |files: &[(&str, u64)]| {
+            let files: Vec<_> =
+                files.iter().map(|(key, size)| (ObjectKey::new(*key), *size)).collect();
+            people(files.iter().map(|(key, size)| (key, *size)))
+        };
+        assert_eq!(of(&[]), 0);
+        assert_eq!(of(&[("landing/accelerometer/a.json", 1 << 40)]), 0);
+        assert_eq!(
+            of(&[("landing/customer/a.json", 500_000), ("landing/customer/b/c", 50)]),
+            1_000
+        );
+        assert_eq!(of(&[("landing/customer/a.json.gz", 500_000)]), 6_000);
+    }
 }

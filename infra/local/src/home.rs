@@ -14,14 +14,15 @@ use lake::catalog::StoreCatalog;
 use lake::error::Error;
 use lake::key::{LakeKey, Parts};
 use lake::lake::{Lake, Settings};
+use lake::layout;
 use lake::policy::Policies;
-use lake::store::{FolderStore, Store};
-use lake::tables::{ACCELEROMETER_TRUSTED, STEP_TRAINER_TRUSTED, Table};
+use lake::store::{FolderStore, Store, list_all};
+use lake::tables::{ACCELEROMETER_TRUSTED, STEP_TRAINER_TRUSTED, Stream, Table};
 
-use crate::args::PolicyArgs;
+use crate::args::{PartsArgs, PolicyArgs};
 use crate::failure::Failure;
+use crate::feeds;
 
-const PARTS: u16 = 16;
 const KEY_BYTES: usize = 32;
 /// One process works on all six functions' documents: room for the registers of a million people.
 const CACHE_BYTES_MAX: usize = 1 << 30;
@@ -33,6 +34,28 @@ static READ_NEXT: [&Table; 2] = [&ACCELEROMETER_TRUSTED, &STEP_TRAINER_TRUSTED];
 pub(crate) enum Change {
     Refused,
     Allowed,
+}
+
+/// What a lake is opened with, or made.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening {
+    pub(crate) policies: PolicyArgs,
+    pub(crate) change: Change,
+    pub(crate) parts: PartsArgs,
+    /// How many people will be put into its landing zone, about, beside those who are in it.
+    pub(crate) people: u64,
+}
+
+impl Opening {
+    /// Of a lake that is there, as it is.
+    pub(crate) fn as_it_is() -> Self {
+        Self {
+            policies: PolicyArgs::default(),
+            change: Change::Refused,
+            parts: PartsArgs::default(),
+            people: 0,
+        }
+    }
 }
 
 /// The folder of a lake.
@@ -125,26 +148,30 @@ impl Home {
 
     /// Opens a lake that is there, to look at it.
     pub(crate) async fn look(&self) -> Result<Lake, Failure> {
-        self.open(Arc::new(self.store()?), PolicyArgs::default(), Change::Refused).await
+        self.open(Arc::new(self.store()?), Opening::as_it_is()).await
     }
 
     /// Opens the lake over `store`, or makes it.
     pub(crate) async fn open(
         &self,
         store: Arc<dyn Store>,
-        policies: PolicyArgs,
-        change: Change,
+        opening: Opening,
     ) -> Result<Lake, Failure> {
         let recorded = self.settings(store.as_ref()).await?;
-        let parts = match &recorded {
-            Some(settings) => settings.parts,
-            None => Parts::try_from(PARTS).map_err(Failure::Other)?,
+        let parts = match (opening.parts.parts, &recorded) {
+            (Some(parts), _) => parts,
+            (None, Some(settings)) => settings.parts,
+            (None, None) => {
+                let landed = list_all(store.as_ref(), layout::landing(Stream::Customer)).await?;
+                let landed = landed.iter().map(|object| (&object.key, object.size_bytes));
+                Parts::for_people(opening.people + feeds::people(landed))
+            }
         };
         let kept = recorded.as_ref().map_or_else(Policies::default, |settings| settings.policies);
         let key = self.key(recorded.is_some())?;
         let catalog = Arc::new(self.catalog()?);
-        let policies = policies.over(kept);
-        if change == Change::Allowed {
+        let policies = opening.policies.over(kept);
+        if opening.change == Change::Allowed {
             Lake::change_policies(store.as_ref(), policies).await?;
         }
         let opened = Lake::open(store, catalog, key, parts, policies).await;
@@ -154,6 +181,8 @@ impl Home {
         })?;
         lake.bounds.cache_bytes_max = CACHE_BYTES_MAX;
         lake.bounds.kept_when_written = &READ_NEXT;
+        // In a folder a look costs less than to be listed.
+        lake.bounds.looks_per_page = usize::MAX;
         // Nobody ends this process when its time is over.
         lake.bounds.compacted_date_bytes_max = u64::MAX;
         lake.clock = Arc::new(now_ms);

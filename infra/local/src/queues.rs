@@ -185,7 +185,7 @@ impl State {
 
     /// A fair share of a stage's keys, so that every worker has some.
     fn take(&mut self, stage: Stage, workers: usize) -> Batch {
-        const BATCH_MAX: usize = 1024;
+        const BATCH_MAX: usize = 4096;
         let waiting = self.waiting.entry(stage).or_default();
         let share = waiting.len().div_ceil(workers).min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();

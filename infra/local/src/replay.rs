@@ -7,7 +7,7 @@ use lake::tables::Stream;
 use crate::args::{Format, ReplayArgs};
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::home::{Change, Home};
+use crate::home::{Change, Home, Opening};
 use crate::render;
 use crate::run::{Counts, finish, start};
 use crate::status::block_on_threads;
@@ -22,7 +22,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
     }
     let home = Home::take(&args.lake)?;
     block_on_threads(async {
-        let started = start(&home, args.policies, Change::Allowed, None).await?;
+        let (policies, change) = (args.policies, Change::Allowed);
+        let opening = Opening { policies, change, ..Opening::as_it_is() };
+        let started = start(&home, opening, None).await?;
         let asked = ask(&started.engine, &args.prefix).await?;
         let counts = Counts { files_put: 0, files_unchanged: asked };
         let summary = finish(started, counts, None).await?;

@@ -11,11 +11,11 @@ use chain::Routes;
 use lake::store::FolderStore;
 use serde::Serialize;
 
-use crate::args::{Format, PolicyArgs, RunArgs};
+use crate::args::{Format, RunArgs};
 use crate::engine::{Effort, Engine};
 use crate::failure::Failure;
 use crate::feeds::{self, FeedFile};
-use crate::home::{Change, Home};
+use crate::home::{Home, Opening};
 use crate::queues::{AnnouncingStore, Queues};
 use crate::status::{self, Status, block_on_threads};
 use crate::{generate, progress, render};
@@ -68,9 +68,13 @@ async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summa
         None if is_new && !args.lake.join("landing").exists() => Some(make_sample(args)?),
         _ => None,
     };
-    let started = start(&home, args.policies, Change::Refused, args.chaos).await?;
+    let files = files.unwrap_or_default();
+    let people = feeds::people(files.iter().map(|file| (&file.key, file.size_bytes)));
+    let (policies, parts) = (args.policies, args.parts);
+    let opening = Opening { policies, parts, people, ..Opening::as_it_is() };
+    let started = start(&home, opening, args.chaos).await?;
     started.engine.reconcile().await?;
-    let counts = put(&started, &files.unwrap_or_default())?;
+    let counts = put(&started, &files)?;
     finish(started, counts, sample).await
 }
 
@@ -78,8 +82,7 @@ async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summa
 #[expect(clippy::disallowed_methods, reason = "the run says how long it took")]
 pub(crate) async fn start(
     home: &Home,
-    policies: PolicyArgs,
-    change: Change,
+    opening: Opening,
     chaos: Option<u64>,
 ) -> Result<Started, Failure> {
     let at = Instant::now();
@@ -87,7 +90,7 @@ pub(crate) async fn start(
     let routes = Routes::deployed().map_err(|error| Failure::Other(error.to_string()))?;
     let queues = Arc::new(Queues::new(routes, chaos));
     let store = Arc::new(AnnouncingStore { store: folder.clone(), queues: Arc::clone(&queues) });
-    let mut lake = home.open(store, policies, change).await?;
+    let mut lake = home.open(store, opening).await?;
     let workers = thread::available_parallelism().map_or(1, Into::into);
     lake.bounds.large_max = workers;
     let lake = Arc::new(lake);

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::args::WatchArgs;
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::home::{Change, Home};
+use crate::home::{Home, Opening};
 use crate::run::{Started, start};
 use crate::status::block_on_threads;
 
@@ -33,8 +33,9 @@ const PATROL: Duration = Duration::from_secs(5);
 pub(crate) fn watch(args: &WatchArgs) -> Result<(), Failure> {
     let home = Home::take(&args.lake)?;
     block_on_threads(async {
-        let Started { engine, folder, .. } =
-            start(&home, args.policies, Change::Refused, None).await?;
+        let (policies, parts) = (args.policies, args.parts);
+        let opening = Opening { policies, parts, ..Opening::as_it_is() };
+        let Started { engine, folder, .. } = start(&home, opening, None).await?;
         let stirred = Arc::new(Notify::new());
         let landing = args.lake.join(LANDING);
         std::fs::create_dir_all(&landing).map_err(Failure::io(&landing))?;

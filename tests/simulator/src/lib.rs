@@ -14,6 +14,7 @@ mod crowd;
 mod envelope;
 mod explore;
 pub mod file;
+pub mod price;
 mod promises;
 pub mod reference;
 mod rest;

@@ -647,6 +647,8 @@ pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     lake.bounds.runs_max = setting.runs_max;
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
+    // Few parts are enough to be listed.
+    lake.bounds.looks_per_page = 1;
     lake.bounds.compacted_objects_min = COMPACTED_OBJECTS_MIN;
     lake.clock = clock;
     limit(&mut lake.bounds, setting.memory);

@@ -239,6 +239,12 @@ impl World {
                 let etag = object.as_ref().map(|object| object.meta.etag.clone());
                 observed.look(clock, key, etag, matches!(range, ByteRange::Suffix(_)));
             }
+            // A listing tells the version of each as a look does.
+            (_, Reply::Page(page)) => {
+                for meta in &page.objects {
+                    observed.look(clock, &meta.key, Some(meta.etag.clone()), false);
+                }
+            }
             (Call::DeletePartition(table, date), Reply::Done) => {
                 let doubts = self.partition_doubts.entry((table.clone(), *date)).or_default();
                 doubts.insert(invocation);

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+
 use super::{Applied, Rule, rule_of};
 use crate::error::Error;
-use crate::key::{ETag, ObjectKey, Revision};
+use crate::key::{ETag, ObjectKey, Part, Revision};
 use crate::lake::Lake;
 use crate::layout;
 use crate::manifest::Manifest;
@@ -37,15 +39,21 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
             keys.insert(marker.key);
         }
     }
-    for part in lake.settings.parts.all() {
-        let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
-        let applied = applied.map_or(Revision(0), |applied| applied.value.revision);
-        let (revision, _) = R::changed(lake, part, applied).await?;
-        if revision > applied {
-            keys.insert(layout::customer_part(R::REGISTER_ZONE, part));
-        }
-    }
+    let behind: Vec<Option<ObjectKey>> = stream::iter(lake.settings.parts.all())
+        .map(|part| behind::<R>(lake, part))
+        .buffered(lake.bounds.concurrency)
+        .try_collect()
+        .await?;
+    keys.extend(behind.into_iter().flatten());
     Ok(keys.into_iter().collect())
+}
+
+/// The part of the customer table that announces a part of the register, if that was not applied.
+async fn behind<R: Rule>(lake: &Lake, part: Part) -> Result<Option<ObjectKey>, Error> {
+    let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
+    let applied = applied.map_or(Revision(0), |applied| applied.value.revision);
+    let (revision, _) = R::changed(lake, part, applied).await?;
+    Ok((revision > applied).then(|| layout::customer_part(R::REGISTER_ZONE, part)))
 }
 
 async fn is_derived<R: Rule>(

@@ -15,11 +15,13 @@ use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
 use crate::lake::{Lake, Put, Versioned};
 use crate::search::{self, Rows, SMALL_BYTES, Unmoved, WINDOW_BYTES};
-use crate::store::{ByteRange, Object, Precondition};
+use crate::store::{ByteRange, Object, ObjectMeta, Precondition, list_all};
 
 const MAGIC: [u8; 8] = *b"stedi\0s2";
 const HEADER_BYTES: usize = 16;
 const HEADER_SIZE: u64 = HEADER_BYTES as u64;
+/// Objects of a page of a listing, as S3 has it.
+const PAGE_OBJECTS: usize = 1_000;
 
 /// What a part says of a person.
 pub trait SlimRow: Clone + Send + Sync + 'static {
@@ -138,6 +140,8 @@ pub fn half(person: &KeyHash) -> Half {
 
 /// The rows of some people in the parts that `key` names; and, very seldom, of others. Of a small
 /// part, or for many people, all of it is read, and kept; of a large one the rows alone.
+///
+/// Whether what is kept of a part still holds is asked of each; or, of very many, of a listing of all.
 pub async fn rows<R: SlimRow>(
     lake: &Lake,
     key: fn(Part) -> ObjectKey,
@@ -150,12 +154,33 @@ pub async fn rows<R: SlimRow>(
         let part = KeyHash::of_bytes(hash).part(lake.settings.parts);
         parts.entry(part).or_default().insert(u64::from_be_bytes(person));
     }
-    let found: Vec<BTreeMap<KeyHash, R>> = stream::iter(parts)
-        .map(|(part, people)| async move { rows_in(lake, &key(part), &people).await })
+    let wanted: Vec<(ObjectKey, BTreeSet<u64>)> =
+        parts.into_iter().map(|(part, people)| (key(part), people)).collect();
+    let listed = list(lake, &wanted).await?;
+    let listed = listed.as_ref();
+    let found: Vec<BTreeMap<KeyHash, R>> = stream::iter(wanted)
+        .map(|(key, people)| async move { rows_in(lake, &key, &people, listed).await })
         .buffered(lake.bounds.concurrency)
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// The parts as they are now; `None` where it is cheaper to look at each that is kept.
+async fn list(
+    lake: &Lake,
+    wanted: &[(ObjectKey, BTreeSet<u64>)],
+) -> Result<Option<BTreeMap<ObjectKey, ObjectMeta>>, Error> {
+    let pages = usize::from(u16::from(lake.settings.parts)).div_ceil(PAGE_OBJECTS);
+    let least = pages.saturating_mul(lake.bounds.looks_per_page);
+    if wanted.len() <= least {
+        return Ok(None);
+    }
+    let kept = wanted.iter().filter(|(key, _)| lake.keeps(key)).count();
+    let folder = wanted.first().and_then(|(key, _)| key.as_str().rsplit_once('/'));
+    let Some((folder, _)) = folder.filter(|_| kept > least) else { return Ok(None) };
+    let listed = list_all(lake.store.as_ref(), &format!("{folder}/")).await?;
+    Ok(Some(listed.into_iter().map(|meta| (meta.key.clone(), meta)).collect()))
 }
 
 /// What is kept of a part.
@@ -196,13 +221,17 @@ async fn rows_in<R: SlimRow>(
     lake: &Lake,
     key: &ObjectKey,
     wanted: &BTreeSet<u64>,
+    listed: Option<&BTreeMap<ObjectKey, ObjectMeta>>,
 ) -> Result<BTreeMap<KeyHash, R>, Error> {
     let suffix = ByteRange::Suffix(SMALL_BYTES.min(lake.bounds.small_bytes_max));
-    for _ in 0..lake.bounds.attempts_max {
-        let Some(mut part) = lake.read(key, suffix.clone(), |object| held(key, object)).await?
-        else {
-            return Ok(BTreeMap::new());
+    for attempt in 0..lake.bounds.attempts_max {
+        let decode = |object| held(key, object);
+        let found = match listed.filter(|_| attempt == 0).map(|listed| listed.get(key)) {
+            Some(None) => None,
+            Some(Some(meta)) => lake.read_listed(meta, suffix.clone(), decode).await?,
+            None => lake.read(key, suffix.clone(), decode).await?,
         };
+        let Some(mut part) = found else { return Ok(BTreeMap::new()) };
         if let Held::Large(large) = part.value.as_ref()
             && large.is_due(lake, wanted.len())
         {

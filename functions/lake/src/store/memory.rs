@@ -32,6 +32,11 @@ impl MemoryStore {
         Self { objects: Arc::default(), page_max }
     }
 
+    /// A store that holds these objects, with their versions.
+    pub fn of(objects: BTreeMap<ObjectKey, (ETag, Bytes)>) -> Self {
+        Self { objects: Arc::new(Mutex::new(objects)), ..Self::default() }
+    }
+
     /// Every object, for checks that must not count as calls.
     pub fn snapshot(&self) -> BTreeMap<ObjectKey, (ETag, Bytes)> {
         self.lock().clone()
