@@ -189,8 +189,9 @@ impl Parts {
     /// | 61 | 27 | 8 M | 2,009 | 7 |
     ///
     /// Fewer yet would make a change cheaper, but a bulk load of 13,600 people takes 3 % more
-    /// instructions with 212 of them in a part than it took in 16 parts, and 8 % more with 106. One of
-    /// 136,000 in 512 parts takes 8 % more user time: its readings look at most of the parts each time.
+    /// instructions with 212 of them in a part than it took in 16 parts, and 8 % more with 106: its
+    /// readings look at most of the parts each time. The local command, which is used for such loads,
+    /// takes a quarter as many parts.
     pub const PEOPLE: u64 = 256;
 
     /// As many as suit so many people: about [`Self::PEOPLE`] to a part, as near as a power of two
