@@ -225,3 +225,67 @@ fn trusted_row(lake: &Lake, record: &Customer) -> Option<(KeyHash, TrustedRow)> 
     };
     Some((lake.key.person(record.email()), row))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use lake::catalog::StoreCatalog;
+    use lake::key::{LakeKey, Parts, Revision};
+    use lake::policy::Policies;
+    use lake::registers::CuratedRow;
+    use lake::store::{MemoryStore, Precondition};
+
+    use super::*;
+
+    /// Nothing in memory ever waits.
+    fn done<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn readings_of_somebody_unknown_are_decided_once_the_register_is_not_behind() {
+        let store = Arc::new(MemoryStore::default());
+        let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
+        let key = LakeKey::new(&[1; 16]).unwrap();
+        let parts = Parts::try_from(1).unwrap();
+        let lake = done(Lake::open(store, catalog, key, parts, Policies::default())).unwrap();
+        let (person, source) = (lake.key.person("ada@test.com"), Source::parse(&"a".repeat(16)));
+        let asked = BTreeMap::from([(person, source.into_iter().collect())]);
+        let part = person.part(parts);
+        let decided = || done(is_decided(&lake, part, &asked)).unwrap();
+        assert!(!decided(), "there is no register");
+
+        let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+        let put = |bytes: &'static str| {
+            done(lake.put(&trusted, bytes.into(), Precondition::None)).unwrap()
+        };
+        let Put::Done(etag) = put("before") else { panic!("it moved") };
+        let follows = TrustedPart { etag, revision: "1".to_owned() };
+        let mut register = CuratedRegister { trusted: Some(follows), ..Default::default() };
+        let register_key = layout::curated_register(part);
+        let Put::Done(etag) = done(lake.save(&register_key, &register, None)).unwrap() else {
+            panic!("it moved")
+        };
+        assert!(decided(), "they are not trusted");
+
+        let _ = put("Ada may be in this one");
+        assert!(!decided(), "the register is behind");
+        let _ = put("before");
+        assert!(decided());
+        let row = CuratedRow {
+            trusted: Some(TrustedRow { digest: person, since_ms: 0, device: None }),
+            witness: None,
+            devices: BTreeSet::new(),
+            revision: Revision(1),
+        };
+        register.people.insert(person, row);
+        assert_ne!(done(lake.save(&register_key, &register, Some(&etag))).unwrap(), Put::Moved);
+        assert!(!decided(), "they are trusted and have no witness");
+    }
+}
