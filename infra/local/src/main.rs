@@ -19,7 +19,9 @@ mod status;
 mod verify;
 mod watch;
 
-use std::process::ExitCode;
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::{self, ExitCode};
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -29,15 +31,32 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 
-/// A tenth and more less time than with the system's, over eleven million records. Without huge pages:
-/// they would be cleared whole each time that some of one is wanted.
+/// A seventh less time than with the system's, over eleven million records. Without huge pages: they
+/// would be cleared whole each time that some of one is wanted.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// For how long the allocator keeps what is free, milliseconds.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "1");
+
+/// Begins the command again, with an allocator that keeps little of what is free: by default it keeps
+/// it ten times as long, and a landing object of 2 GB took 30 MB more. It looks for this in the
+/// environment only, before anything else runs. If it cannot be, the command goes on as it is.
+fn keep_little_memory() {
+    let (name, value) = PURGE_DELAY;
+    if env::var_os(name).is_none()
+        && let Ok(command) = env::current_exe()
+    {
+        let _failed =
+            process::Command::new(command).args(env::args_os().skip(1)).env(name, value).exec();
+    }
+}
 
 /// Without a command the whole help is shown.
 const NO_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 fn main() -> ExitCode {
+    keep_little_memory();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() && error.kind() != NO_COMMAND => {
