@@ -75,7 +75,8 @@ impl Settings {
 ///   `open_bytes_max` for the uploads that are open, or for customer records that wait to be folded
 ///   with those of other objects;
 ///
-/// beside `cache_bytes_max`, the reader (a batch, the longest record and a few hundred KiB), and
+/// beside `cache_bytes_max` (in machine_learning_curated as much again at the most, for the readings of
+/// a day that are put together), the reader (a batch, the longest record and a few hundred KiB), and
 /// what grows with the people, not with their readings: the register parts, and 150 bytes or so for
 /// each distinct key of a landing object.
 ///
