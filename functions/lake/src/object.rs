@@ -333,8 +333,9 @@ pub struct Opened {
 }
 
 enum Parts {
-    /// A small object was read at once.
+    /// A small object of one row group was read at once.
     Whole(RecordBatch),
+    /// Only within each are the rows sorted by time.
     Groups(ArrowReaderMetadata),
 }
 
@@ -358,12 +359,8 @@ async fn open_and_keep(
     loop {
         let mut more = None;
         let decode = |object: Object| {
-            if object.meta.size_bytes <= lake.bounds.small_bytes_max {
-                let Rows { footer, batch } = decode(key, object.bytes)?;
-                let (rows, bytes) = (batch.num_rows() as u64, row_bytes(&batch) as usize);
-                return Ok((Opened { footer, rows, parts: Parts::Whole(batch) }, bytes));
-            }
-            match open_groups(key, &object) {
+            let is_small = object.meta.size_bytes <= lake.bounds.small_bytes_max;
+            match open_object(key, object, is_small) {
                 Err(ParquetError::NeedMoreData(needed)) => {
                     more = Some(needed as u64);
                     Err(unreadable(key, &ParquetError::NeedMoreData(needed)))
@@ -383,15 +380,26 @@ async fn open_and_keep(
     }
 }
 
-fn open_groups(key: &ObjectKey, object: &Object) -> Result<(Opened, usize), ParquetError> {
+/// Opens an object of which at least the metadata was read, or all of it where it is small.
+fn open_object(
+    key: &ObjectKey,
+    object: Object,
+    is_small: bool,
+) -> Result<(Opened, usize), ParquetError> {
     let mut reader = ParquetMetaDataReader::new();
     reader.try_parse_sized(&object.bytes, object.meta.size_bytes)?;
     let metadata = Arc::new(reader.finish()?);
     let weight = metadata.memory_size();
-    let (footer, rows) = (footer(&metadata)?, metadata.file_metadata().num_rows());
-    let rows =
-        u64::try_from(rows).map_err(|_| ParquetError::General(format!("{key} has {rows} rows")))?;
+    let (footer, count) = (footer(&metadata)?, metadata.file_metadata().num_rows());
+    let rows = u64::try_from(count)
+        .map_err(|_| ParquetError::General(format!("{key} has {count} rows")))?;
     let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::default())?;
+    if is_small && metadata.metadata().num_row_groups() <= 1 {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(object.bytes, metadata);
+        let batch = read_rows(builder, count)?;
+        let bytes = row_bytes(&batch) as usize;
+        return Ok((Opened { footer, rows, parts: Parts::Whole(batch) }, bytes));
+    }
     Ok((Opened { footer, rows, parts: Parts::Groups(metadata) }, weight))
 }
 
@@ -403,7 +411,7 @@ pub(crate) fn keep(lake: &Lake, key: &ObjectKey, etag: ETag, footer: Footer, bat
 }
 
 impl Opened {
-    /// Row groups.
+    /// Row groups, each of which is sorted.
     pub fn groups(&self) -> usize {
         match &self.parts {
             Parts::Whole(_) => 1,
@@ -411,7 +419,7 @@ impl Opened {
         }
     }
 
-    /// Whether it takes the room of a large object.
+    /// Whether it takes the room of a large object, and has more than one row group as a rule.
     pub fn is_large(&self) -> bool {
         matches!(self.parts, Parts::Groups(_))
     }

@@ -259,6 +259,9 @@ impl Inputs {
                 return Ok(None);
             }
             let Some(opened) = open_all(lake, listed).await? else { return Ok(None) };
+            if opened.iter().any(|input| input.opened.value.is_large()) {
+                return Ok(None);
+            }
             let mut batches = Vec::with_capacity(opened.len());
             for input in &opened {
                 let Some(batch) = input.read(lake, 0).await? else { return Ok(None) };
