@@ -235,7 +235,8 @@ struct Inputs {
     spans: Vec<Span>,
     /// The accelerometer objects.
     day: Day,
-    /// The readings of those that overlap any of the slices; `None` if they are too many, or moved.
+    /// The readings of those that overlap any of the slices; `None` if they are too many, if one
+    /// moved, or if one cannot be read: whoever needs that one reads it again, and says so.
     together: OnceCell<Option<Motions>>,
 }
 
@@ -245,31 +246,32 @@ const TOGETHER_SHARE: u64 = 16;
 
 impl Inputs {
     /// The accelerometer readings of the day; whoever asks first puts them together.
-    async fn together(&self, lake: &Lake) -> Result<Option<&Motions>, Error> {
-        let put_together = || async {
-            let overlaps =
-                |slice: &Slice| self.spans.iter().any(|span| span.overlaps(slice.span()));
-            let objects = self.day.objects.iter().filter(|(slice, _)| overlaps(slice));
-            let listed: Vec<ObjectMeta> = objects.map(|(_, meta)| meta.clone()).collect();
-            let size_bytes: u64 = listed.iter().map(|meta| meta.size_bytes).sum();
-            let is_small = |meta: &ObjectMeta| meta.size_bytes <= lake.bounds.small_bytes_max;
-            if TOGETHER_SHARE * size_bytes > lake.bounds.cache_bytes_max as u64
-                || !listed.iter().all(is_small)
-            {
-                return Ok(None);
-            }
-            let Some(opened) = open_all(lake, listed).await? else { return Ok(None) };
-            if opened.iter().any(|input| input.opened.value.is_large()) {
-                return Ok(None);
-            }
-            let mut batches = Vec::with_capacity(opened.len());
-            for input in &opened {
-                let Some(batch) = input.read(lake, 0).await? else { return Ok(None) };
-                batches.push(batch);
-            }
-            Motions::merged(batches).map(Some).map_err(join::failed)
-        };
-        Ok(self.together.get_or_try_init(put_together).await?.as_ref())
+    async fn together(&self, lake: &Lake) -> Option<&Motions> {
+        let put_together = || async { self.put_together(lake).await.ok().flatten() };
+        self.together.get_or_init(put_together).await.as_ref()
+    }
+
+    async fn put_together(&self, lake: &Lake) -> Result<Option<Motions>, Error> {
+        let overlaps = |slice: &Slice| self.spans.iter().any(|span| span.overlaps(slice.span()));
+        let objects = self.day.objects.iter().filter(|(slice, _)| overlaps(slice));
+        let listed: Vec<ObjectMeta> = objects.map(|(_, meta)| meta.clone()).collect();
+        let size_bytes: u64 = listed.iter().map(|meta| meta.size_bytes).sum();
+        let is_small = |meta: &ObjectMeta| meta.size_bytes <= lake.bounds.small_bytes_max;
+        if TOGETHER_SHARE * size_bytes > lake.bounds.cache_bytes_max as u64
+            || !listed.iter().all(is_small)
+        {
+            return Ok(None);
+        }
+        let Some(opened) = open_all(lake, listed).await? else { return Ok(None) };
+        if opened.iter().any(|input| input.opened.value.is_large()) {
+            return Ok(None);
+        }
+        let mut batches = Vec::with_capacity(opened.len());
+        for input in &opened {
+            let Some(batch) = input.read(lake, 0).await? else { return Ok(None) };
+            batches.push(batch);
+        }
+        Motions::merged(batches).map(Some).map_err(join::failed)
     }
 }
 
@@ -311,7 +313,7 @@ async fn join_all(
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
     if !motions.is_empty()
-        && let Some(together) = inputs.together(lake).await?
+        && let Some(together) = inputs.together(lake).await
     {
         match join::together(lake, target, version.clone(), steps, together, report).await? {
             Joined::Settled(settled) => return Ok(Some(settled)),
