@@ -7,6 +7,7 @@ or of the ways through them, holds one.
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import unittest
@@ -77,6 +78,20 @@ def write_readings(out: Path, stream: str, size: int, line: str, broken: bool = 
             number += 1
 
 
+def write_sessions(out: Path, stream: str, size: int, line: str) -> None:
+    """Half a minute of somebody, then of somebody else at any other time."""
+    draw = random.Random(size)
+    path = landing(out, stream)
+    with path.open("w") as file:
+        written = 0
+        while written < size:
+            person = draw.randrange(PEOPLE)
+            told = line.replace("WHO", email(person)).replace("DEVICE", serial(person)) + "\n"
+            first_ms = FIRST_MS + draw.randrange(DAYS * DAY_MS)
+            times = range(first_ms, first_ms + 30_000, 1_000)
+            written += file.write("".join(told.replace("TIME", str(time)) for time in times))
+
+
 def landing(out: Path, stream: str) -> Path:
     path = out / "landing" / stream / "a.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +156,18 @@ class Memory(LakeTest):
 
         policy = Policy("any", "customer", "pseudonym")
         lake = self.hold("step_trainer", write, *policy.arguments())
+        self.check(lake, policy, [lake])
+
+    def test_both(self) -> None:
+        """Also where what is written row group by row group is small, since it repeats."""
+
+        def write(data: Path, size: int) -> None:
+            write_customers(data, 0)
+            write_sessions(data, "accelerometer", size, MOTION)
+            write_sessions(data, "step_trainer", size, STEP)
+
+        policy = Policy("any", "timestamp", "none")
+        lake = self.hold("both", write, *policy.arguments())
         self.check(lake, policy, [lake])
 
     def test_fragments(self) -> None:
