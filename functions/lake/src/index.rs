@@ -26,7 +26,9 @@ use crate::error::Error;
 use crate::key::KeyHash;
 use crate::lake::{Lake, Put};
 use crate::layout;
-use crate::search::{self, Rows, SCANNED_BYTES, SMALL_BYTES, Unmoved, WINDOW_BYTES, leading};
+use crate::search::{
+    self, Rows, SCANNED_BYTES, SMALL_BYTES, Unmoved, WINDOW_BYTES, before, leading,
+};
 use crate::store::{ByteRange, Object, ObjectMeta, Precondition, list_all};
 
 /// How many times as large as the smaller ones a run is that they are not merged into.
@@ -83,11 +85,13 @@ impl<'a> Index<'a> {
 
     /// Adds some pairs.
     pub async fn add(&self, pairs: Vec<(KeyHash, Value)>) -> Result<(), Error> {
-        let entries: BTreeSet<Entry> = pairs.iter().map(|(key, value)| entry(key, value)).collect();
+        let mut entries: Vec<Entry> = pairs.iter().map(|(key, value)| entry(key, value)).collect();
         if entries.is_empty() {
             return Ok(());
         }
-        let bytes = entries.into_iter().flatten().collect::<Bytes>();
+        entries.sort_unstable();
+        entries.dedup();
+        let bytes = Bytes::from(entries.into_flattened());
         let digest = Sha256::digest(&bytes);
         let key = layout::index_run(&self.prefix, 0, &digest);
         self.lake.store.put(&key, bytes, Precondition::None).await?;
@@ -219,30 +223,33 @@ struct Cursor {
     /// Entries up to the end of the window.
     read: u64,
     window: Bytes,
+    /// Entries of the window that were passed.
+    passed: usize,
 }
 
 impl Cursor {
     async fn open(lake: &Lake, run: Run) -> Unmoved<Self> {
-        let mut cursor = Self { run, read: 0, window: Bytes::new() };
+        let mut cursor = Self { run, read: 0, window: Bytes::new(), passed: 0 };
         Ok(cursor.fill(lake).await?.map(|()| cursor))
     }
 
     fn entry(&self) -> Option<Entry> {
-        self.window.first_chunk().copied()
+        self.window.as_chunks().0.get(self.passed).copied()
     }
 
     async fn advance(&mut self, lake: &Lake) -> Unmoved<()> {
-        let _passed = self.window.split_to(ENTRY_BYTES.min(self.window.len()));
-        if self.window.is_empty() { self.fill(lake).await } else { Ok(Some(())) }
+        self.passed += 1;
+        if self.entry().is_none() { self.fill(lake).await } else { Ok(Some(())) }
     }
 
     async fn fill(&mut self, lake: &Lake) -> Unmoved<()> {
         let end = self.run.count().min(self.read + MERGED_AT_ONCE);
         if end == self.read {
+            self.window = Bytes::new();
             return Ok(Some(()));
         }
         let Some(window) = self.run.read(lake, self.read, end).await? else { return Ok(None) };
-        self.window = window;
+        (self.window, self.passed) = (window, 0);
         self.read = end;
         Ok(Some(()))
     }
@@ -256,7 +263,7 @@ async fn find_in(
     let by_prefix: BTreeMap<u64, KeyHash> =
         keys.iter().map(|key| (leading(key.as_bytes()), *key)).collect();
     let by_prefix = &by_prefix;
-    let searched: Vec<Option<Vec<u8>>> = stream::iter(runs)
+    let searched: Vec<Option<Vec<Entry>>> = stream::iter(runs)
         .map(|run| async move { search_run(lake, &run, by_prefix).await })
         .buffered(lake.bounds.concurrency)
         .try_collect()
@@ -265,8 +272,8 @@ async fn find_in(
         keys.iter().map(|key| (*key, BTreeSet::new())).collect();
     for entries in searched {
         let Some(entries) = entries else { return Ok(None) };
-        for entry in entries.as_chunks::<ENTRY_BYTES>().0 {
-            let values = by_prefix.get(&leading(entry)).and_then(|key| found.get_mut(key));
+        for entry in entries {
+            let values = by_prefix.get(&leading(&entry)).and_then(|key| found.get_mut(key));
             if let (Some(values), Some(value)) = (values, entry.last_chunk()) {
                 values.insert(*value);
             }
@@ -276,7 +283,7 @@ async fn find_in(
 }
 
 /// The entries of some keys in a run; `None` if the run is gone.
-async fn search_run(lake: &Lake, run: &Run, keys: &BTreeMap<u64, KeyHash>) -> Unmoved<Vec<u8>> {
+async fn search_run(lake: &Lake, run: &Run, keys: &BTreeMap<u64, KeyHash>) -> Unmoved<Vec<Entry>> {
     let size = run.meta.size_bytes;
     let wants_most = keys.len() as u64 * WINDOW_BYTES >= size;
     let kept_max = lake.bounds.small_bytes_max.max(lake.bounds.cache_bytes_max as u64 / 16);
@@ -301,21 +308,21 @@ async fn search_run(lake: &Lake, run: &Run, keys: &BTreeMap<u64, KeyHash>) -> Un
     }
     for key in keys.keys() {
         let Some(entries) = search::look_up(lake, run, *key).await? else { return Ok(None) };
-        found.extend(entries);
+        found.extend_from_slice(entries.as_chunks().0);
     }
     Ok(Some(found))
 }
 
-/// Those of some sorted entries that are of one of the keys.
-fn matching(entries: &[u8], keys: &BTreeMap<u64, KeyHash>) -> Vec<u8> {
-    let (chunks, _) = entries.as_chunks::<ENTRY_BYTES>();
-    // Whichever is the fewer leads the way.
-    if keys.len() * 16 < chunks.len() {
-        return keys
-            .keys()
-            .flat_map(|key| search::among(entries, ENTRY_BYTES, *key))
-            .copied()
-            .collect();
+/// Those of some sorted entries that are of one of the keys: each leaps over what the other has
+/// none of.
+fn matching(entries: &[u8], keys: &BTreeMap<u64, KeyHash>) -> Vec<Entry> {
+    let (mut entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+    let mut found = Vec::new();
+    for key in keys.keys() {
+        entries = &entries[before(entries, |entry| leading(entry) < *key)..];
+        let (of_key, others) = entries.split_at(before(entries, |entry| leading(entry) == *key));
+        found.extend_from_slice(of_key);
+        entries = others;
     }
-    chunks.iter().filter(|entry| keys.contains_key(&leading(*entry))).flatten().copied().collect()
+    found
 }

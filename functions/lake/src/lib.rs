@@ -25,6 +25,6 @@ pub mod reader;
 pub mod readings;
 pub mod registers;
 pub mod report;
-mod search;
+pub mod search;
 pub mod store;
 pub mod tables;

@@ -44,6 +44,17 @@ pub(crate) fn leading(row: &[u8]) -> u64 {
     row.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// How many of what is sorted are before something: looked for near the front first, where it is as
+/// a rule.
+pub fn before<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
+    let mut bound = 1;
+    while sorted.get(bound - 1).is_some_and(&is_before) {
+        bound *= 2;
+    }
+    let known = bound / 2;
+    known + sorted[known..(bound - 1).min(sorted.len())].partition_point(is_before)
+}
+
 /// Those of some sorted rows that have a key, one after another.
 pub(crate) fn among(rows: &[u8], width: usize, key: u64) -> &[u8] {
     let (mut first, mut end) = (0, rows.len() / width);
@@ -129,4 +140,22 @@ async fn scan<R: Rows>(
     let of_key = among(&window, R::WIDTH, key);
     found.extend_from_slice(of_key);
     Ok(Some(of_key.len() == window.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn those_before_a_time_are_counted_wherever_it_is() {
+        for length in 0..40_i64 {
+            let times: Vec<i64> = (0..length).map(|time| time / 3 * 2).collect();
+            for time in -1..32 {
+                let wanted = times.iter().filter(|other| **other < time).count();
+                assert_eq!(
+                    super::before(&times, |other| *other < time),
+                    wanted,
+                    "{time} in {times:?}"
+                );
+            }
+        }
+    }
 }

@@ -6,8 +6,9 @@ use arrow_buffer::ScalarBuffer;
 use arrow_schema::ArrowError;
 use arrow_select::interleave::interleave;
 use arrow_select::take::take;
+use lake::search::before;
 
-use crate::transform::{before, times};
+use crate::transform::times;
 
 /// Time of an accelerometer reading, epoch milliseconds.
 pub(crate) const MOTION_TIME: &str = "timestamp";

@@ -14,6 +14,7 @@ use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
 use lake::policy::Identity;
+use lake::search::before;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
 use crate::motions::{MOTION_TIME, Motions, Texts};
@@ -65,17 +66,6 @@ impl Found {
     pub(crate) fn count(&self) -> usize {
         self.steps.len()
     }
-}
-
-/// How many of what is sorted are before something: looked for near the front first, where it is as
-/// a rule.
-pub(crate) fn before<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
-    let mut bound = 1;
-    while sorted.get(bound - 1).is_some_and(&is_before) {
-        bound *= 2;
-    }
-    let known = bound / 2;
-    known + sorted[known..(bound - 1).min(sorted.len())].partition_point(is_before)
 }
 
 impl<'a> Pairs<'a> {
@@ -248,21 +238,6 @@ fn identified(
 
 #[cfg(test)]
 mod tests {
-    #[test]
-    fn those_before_a_time_are_counted_wherever_it_is() {
-        for length in 0..40_i64 {
-            let times: Vec<i64> = (0..length).map(|time| time / 3 * 2).collect();
-            for time in -1..32 {
-                let wanted = times.iter().filter(|other| **other < time).count();
-                assert_eq!(
-                    super::before(&times, |other| *other < time),
-                    wanted,
-                    "{time} in {times:?}"
-                );
-            }
-        }
-    }
-
     use arrow_array::{Float64Array, Int32Array, Int64Array};
     use lake::derivation::sorted;
     use lake::tables::Stream;

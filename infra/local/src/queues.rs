@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chain::{FunctionName, Routes};
 use lake::key::{ETag, ObjectKey};
+use lake::layout;
 use lake::store::{
     ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
 };
@@ -159,6 +160,14 @@ impl Queues {
     }
 }
 
+/// Whether what a function makes of a key falls into parts of a register, into all of them as a rule:
+/// shared out among workers, such keys would have each part written by every worker, over and over.
+fn falls_into_all_parts(function: FunctionName, key: &ObjectKey) -> bool {
+    use FunctionName::{CustomerLandingToTrusted, CustomerTrustedToCurated};
+    matches!(function, CustomerLandingToTrusted | CustomerTrustedToCurated)
+        && layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_none()
+}
+
 impl State {
     /// Any stage's keys, any of them; some stay, to be delivered a second time.
     fn draw(&mut self) -> Option<Batch> {
@@ -183,10 +192,14 @@ impl State {
         Some(Batch { stage, keys })
     }
 
-    /// A fair share of a stage's keys, so that every worker has some.
+    /// A fair share of a stage's keys, so that every worker has some; or all, where each would have
+    /// something to do with every part.
     fn take(&mut self, stage: Stage, workers: usize) -> Batch {
         const BATCH_MAX: usize = 4096;
         let waiting = self.waiting.entry(stage).or_default();
+        let first = waiting.keys().next();
+        let is_shared = !first.is_some_and(|key| falls_into_all_parts(stage.0, key));
+        let workers = if is_shared { workers } else { 1 };
         let share = waiting.len().div_ceil(workers).min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
