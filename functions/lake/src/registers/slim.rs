@@ -256,8 +256,9 @@ async fn rows_of<R: SlimRow>(
     match part.value.as_ref() {
         Held::Whole(bytes) => {
             let rows = bytes.get(HEADER_BYTES..).unwrap_or_default();
-            let wanted = wanted.iter();
-            found.extend(wanted.flat_map(|half| search::among(rows, width::<R>(), *half)));
+            for half in wanted {
+                found.extend_from_slice(search::among(rows, width::<R>(), *half));
+            }
         }
         Held::Large(large) => {
             let size_bytes = large.size_bytes;
