@@ -1,32 +1,24 @@
 //! An object that cannot be read costs those who need it, and not their neighbours.
 
-use std::sync::Arc;
+mod small_lake;
 
 use chain::FunctionName;
 use futures::executor::block_on;
-use lake::catalog::StoreCatalog;
 use lake::error::Error;
 use lake::events::Message;
-use lake::key::{LakeKey, ObjectKey, Parts};
-use lake::lake::Lake;
+use lake::key::ObjectKey;
 use lake::policy::Policies;
-use lake::store::{MemoryStore, Precondition, Store, list_all};
+use lake::store::{MemoryStore, Store, list_all};
 use serde_json::json;
 use simulator::table::Derived;
+
+use self::small_lake::{finish, open, put};
 
 const CURATED: &str = "curated/machine_learning/";
 const MOTIONS: &str = "trusted/accelerometer/";
 const STEPS: &str = "trusted/step_trainer/";
 const MORNING_MS: i64 = 1_687_050_000_000;
 const EVENING_MS: i64 = MORNING_MS + 36_000_000;
-
-fn open(store: &MemoryStore) -> Lake {
-    let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
-    let key = LakeKey::new(b"a secret of the neighbours").unwrap();
-    let parts = Parts::try_from(1).unwrap();
-    let opened = Lake::open(Arc::new(store.clone()), catalog, key, parts, Policies::default());
-    block_on(opened).unwrap()
-}
 
 /// A lake with readings of a morning and of an evening.
 fn landed() -> MemoryStore {
@@ -44,8 +36,7 @@ fn landed() -> MemoryStore {
     }
     let store = MemoryStore::default();
     for (key, record) in feeds {
-        let record = record.to_string().into();
-        block_on(store.put(&ObjectKey::new(key), record, Precondition::None)).unwrap();
+        put(&store, &key, record.to_string());
     }
     store
 }
@@ -57,16 +48,7 @@ fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
 #[test]
 fn an_accelerometer_object_that_cannot_be_read_costs_only_the_steps_of_its_time() {
     let store = landed();
-    for function in FunctionName::ALL {
-        let lake = open(&store);
-        while let asked = block_on(function.unfinished(&lake)).unwrap()
-            && !asked.is_empty()
-        {
-            let looked = function.invoke_messages(&lake, vec![Message::to_look_at(&asked)]);
-            let outcome = block_on(looked);
-            assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
-        }
-    }
+    finish(&open(&store, Policies::default()), &FunctionName::ALL);
     let whole: Vec<(ObjectKey, usize)> = keys(&store, CURATED)
         .into_iter()
         .map(|key| (key.clone(), Derived::read(store.snapshot()[&key].1.clone()).rows.len()))
@@ -76,11 +58,13 @@ fn an_accelerometer_object_that_cannot_be_read_costs_only_the_steps_of_its_time(
         block_on(store.delete(key)).unwrap();
     }
     let evening = keys(&store, MOTIONS).pop().unwrap();
-    block_on(store.put(&evening, "no Parquet".into(), Precondition::None)).unwrap();
+    put(&store, evening.as_str(), "no Parquet".to_owned());
 
     let asked = vec![Message::to_look_at(&keys(&store, STEPS))];
-    let outcome =
-        block_on(FunctionName::MachineLearningCurated.invoke_messages(&open(&store), asked));
+    let outcome = block_on(
+        FunctionName::MachineLearningCurated
+            .invoke_messages(&open(&store, Policies::default()), asked),
+    );
     let unreadable =
         |error: &Error| matches!(error, Error::Unreadable { key, .. } if *key == evening);
     assert!(outcome.errors.iter().all(|error| unreadable(error)), "{:?}", outcome.errors);

@@ -1,18 +1,19 @@
 //! Policies that go from A to B and back to A: nothing of B comes back with them.
 
-use std::sync::Arc;
+mod small_lake;
 
 use chain::FunctionName;
 use futures::executor::block_on;
-use lake::catalog::StoreCatalog;
 use lake::error::{Error, SettingsError};
 use lake::events::Message;
-use lake::key::{LakeKey, ObjectKey, Parts};
+use lake::key::ObjectKey;
 use lake::lake::Lake;
 use lake::policy::{Consent, Policies};
 use lake::store::{MemoryStore, Precondition, Store, StoreError, list_all};
 use serde_json::json;
 use simulator::table::Derived;
+
+use self::small_lake::{finish, open, put};
 
 const ANY: Policies = policies(Consent::Any);
 const AS_OF: Policies = policies(Consent::AsOf);
@@ -27,30 +28,10 @@ const fn policies(consent: Consent) -> Policies {
     }
 }
 
-fn open(store: &MemoryStore, policies: Policies) -> Lake {
-    let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
-    let key = LakeKey::new(b"a secret of the policies").unwrap();
-    let parts = Parts::try_from(1).unwrap();
-    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
-}
-
 /// The lake, under other policies from now on.
 fn changed(store: &MemoryStore, policies: Policies) -> Lake {
     block_on(Lake::change_policies(store, policies)).unwrap();
     open(store, policies)
-}
-
-fn finish(lake: &Lake, functions: &[FunctionName]) {
-    for function in functions {
-        let left = || block_on(function.unfinished(lake)).unwrap();
-        while let keys = left()
-            && !keys.is_empty()
-        {
-            let outcome =
-                block_on(function.invoke_messages(lake, vec![Message::to_look_at(&keys)]));
-            assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
-        }
-    }
 }
 
 /// A lake with a step and a motion before its customer's consent, and one of each after.
@@ -73,7 +54,7 @@ fn landed() -> MemoryStore {
         ("landing/accelerometer/a.json", motions),
         ("landing/step_trainer/a.json", steps),
     ] {
-        block_on(store.put(&ObjectKey::new(key), text.into(), Precondition::None)).unwrap();
+        put(&store, key, text);
     }
     store
 }

@@ -1,0 +1,37 @@
+//! A lake of a few records in memory, and how it comes to rest.
+
+use std::sync::Arc;
+
+use chain::FunctionName;
+use futures::executor::block_on;
+use lake::catalog::StoreCatalog;
+use lake::events::Message;
+use lake::key::{LakeKey, ObjectKey, Parts};
+use lake::lake::Lake;
+use lake::policy::Policies;
+use lake::store::{MemoryStore, Precondition, Store};
+
+pub(crate) fn open(store: &MemoryStore, policies: Policies) -> Lake {
+    let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
+    let key = LakeKey::new(b"a secret of a small lake").unwrap();
+    let parts = Parts::try_from(1).unwrap();
+    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
+}
+
+pub(crate) fn put(store: &MemoryStore, key: &str, text: String) {
+    block_on(store.put(&ObjectKey::new(key), text.into(), Precondition::None)).unwrap();
+}
+
+/// Has some functions, one after the other, do what they left undone.
+pub(crate) fn finish(lake: &Lake, functions: &[FunctionName]) {
+    for function in functions {
+        let left = || block_on(function.unfinished(lake)).unwrap();
+        while let keys = left()
+            && !keys.is_empty()
+        {
+            let outcome =
+                block_on(function.invoke_messages(lake, vec![Message::to_look_at(&keys)]));
+            assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+        }
+    }
+}
