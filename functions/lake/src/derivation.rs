@@ -71,12 +71,13 @@ impl Target {
             return Ok(Some(settled));
         }
         let (batch, ledger) = rows()?;
-        let (footer, settled) = self.outcome(version, ledger, batch.num_rows());
+        let rows = batch.num_rows();
+        let (footer, settled) = self.outcome(version, ledger, rows);
         let batch = [batch];
         let bytes = object::encode(&table.schema(), &batch, &footer, lake.bounds.row_group_rows)?;
         let is_kept = lake.bounds.kept_when_written.iter().any(|kept| kept.name == table.name)
             && bytes.len() as u64 <= lake.bounds.small_bytes_max
-            && batch[0].num_rows() <= lake.bounds.row_group_rows;
+            && rows <= lake.bounds.row_group_rows;
         let put = lake.put(&self.key, bytes, self.unchanged()).await?;
         let [batch] = batch;
         if let Put::Done(etag) = &put

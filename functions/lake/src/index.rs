@@ -245,7 +245,6 @@ impl Cursor {
     async fn fill(&mut self, lake: &Lake) -> Unmoved<()> {
         let end = self.run.count().min(self.read + MERGED_AT_ONCE);
         if end == self.read {
-            self.window = Bytes::new();
             return Ok(Some(()));
         }
         let Some(window) = self.run.read(lake, self.read, end).await? else { return Ok(None) };

@@ -389,7 +389,6 @@ fn open_object(
     let mut reader = ParquetMetaDataReader::new();
     reader.try_parse_sized(&object.bytes, object.meta.size_bytes)?;
     let metadata = Arc::new(reader.finish()?);
-    let weight = metadata.memory_size();
     let (footer, count) = (footer(&metadata)?, metadata.file_metadata().num_rows());
     let rows = u64::try_from(count)
         .map_err(|_| ParquetError::General(format!("{key} has {count} rows")))?;
@@ -400,6 +399,7 @@ fn open_object(
         let bytes = row_bytes(&batch) as usize;
         return Ok((Opened { footer, rows, parts: Parts::Whole(batch) }, bytes));
     }
+    let weight = metadata.metadata().memory_size();
     Ok((Opened { footer, rows, parts: Parts::Groups(metadata) }, weight))
 }
 

@@ -197,10 +197,9 @@ impl State {
     fn take(&mut self, stage: Stage, workers: usize) -> Batch {
         const BATCH_MAX: usize = 4096;
         let waiting = self.waiting.entry(stage).or_default();
-        let first = waiting.keys().next();
-        let is_shared = !first.is_some_and(|key| falls_into_all_parts(stage.0, key));
-        let workers = if is_shared { workers } else { 1 };
-        let share = waiting.len().div_ceil(workers).min(BATCH_MAX);
+        let all = waiting.keys().next().is_some_and(|key| falls_into_all_parts(stage.0, key));
+        let share = if all { waiting.len() } else { waiting.len().div_ceil(workers) };
+        let share = share.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
         let keys = std::mem::replace(waiting, rest);
