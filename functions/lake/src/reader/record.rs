@@ -5,6 +5,8 @@ use super::number::Figure;
 
 /// Columns a table may have.
 pub(super) const COLUMNS_MAX: usize = 10;
+/// Place among the columns of the last value that is not the first of a column.
+pub(super) const ELSEWHERE: usize = COLUMNS_MAX;
 
 /// What stands at a value's place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,11 +43,6 @@ impl Token {
         Self { kind, figure, start: start as u32, end: end as u32 }
     }
 
-    /// The place after its last byte; of a text, its closing quote.
-    pub(super) fn end(self) -> usize {
-        self.end as usize
-    }
-
     /// The place of its first byte; of a text, after the quote.
     pub(super) fn start(self) -> usize {
         self.start as usize
@@ -59,7 +56,8 @@ impl Token {
 /// What a scan noted of one record.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    pub(super) columns: [Token; COLUMNS_MAX],
+    /// The first value of each column; and one [elsewhere](ELSEWHERE).
+    pub(super) columns: [Token; COLUMNS_MAX + 1],
     /// Further values of columns that already have one.
     pub(super) repeated: Vec<(usize, Token)>,
     /// Keys that no column takes: between the quotes.
@@ -97,10 +95,11 @@ impl Record {
     /// Whether a value stands where a whole record may have been swallowed: no column takes an
     /// object or an array, and a record names at least one column.
     pub(super) fn may_swallow(&self) -> bool {
+        let nested = |token: &Token| matches!(token.kind, Kind::Object | Kind::Array);
         self.nested_objects
             && (!self.known
-                || self.columns.iter().any(|c| matches!(c.kind, Kind::Object | Kind::Array))
-                || self.repeated.iter().any(|(_, c)| matches!(c.kind, Kind::Object | Kind::Array)))
+                || self.columns[..COLUMNS_MAX].iter().any(nested)
+                || self.repeated.iter().any(|(_, token)| nested(token)))
     }
 
     pub(super) fn note(&mut self, reason: Reason, at: usize) {

@@ -8,7 +8,7 @@
 use super::fragment::Reason;
 use super::names::Names;
 use super::number::{self, Figure};
-use super::record::{Kind, Record, Token};
+use super::record::{ELSEWHERE, Kind, Record, Token};
 
 /// A one in every byte of a word, and the highest bit of every byte.
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -94,24 +94,19 @@ impl Scanner<'_> {
                 self.record.known = true;
                 self.record.keyed |= column == names.key();
             }
-            let token = self.value(i)?;
             match column {
                 Some(column) => {
                     previous = column;
-                    let slot = &mut self.record.columns[column];
-                    if slot.kind == Kind::Absent {
-                        *slot = token;
+                    if self.record.columns[column].kind == Kind::Absent {
+                        i = self.value(i, column)?;
                     } else {
-                        self.record.repeated.push((column, token));
+                        i = self.value(i, ELSEWHERE)?;
+                        self.record.repeated.push((column, self.record.columns[ELSEWHERE]));
                     }
                 }
-                None if token.kind == Kind::NotFinite => {
-                    self.record.note(Reason::NotFinite, token.start());
-                }
-                None => {}
+                None => i = self.value_elsewhere(i)?,
             }
-            let quote = matches!(token.kind, Kind::Text | Kind::EscapedText);
-            i = self.space(token.end() + usize::from(quote))?;
+            i = self.space(i)?;
             match self.view[i] {
                 b',' => i = self.space(i + 1)?,
                 b'}' => return Ok(i + 1),
@@ -150,25 +145,42 @@ impl Scanner<'_> {
         Ok((i + 1, end, colon + 1))
     }
 
-    /// A value. Of a text, the place between the quotes.
+    /// A value that no column takes, and the place after it.
+    fn value_elsewhere(&mut self, i: usize) -> Found<usize> {
+        let after = self.value(i, ELSEWHERE)?;
+        let token = self.record.columns[ELSEWHERE];
+        if token.kind == Kind::NotFinite {
+            self.record.note(Reason::NotFinite, token.start());
+        }
+        Ok(after)
+    }
+
+    /// Notes a value, of a text the place between the quotes; the place after it.
+    ///
+    /// It is written where it stays, field by field. Handed on as a whole, it would be read from
+    /// memory in words wider than those just written, and wait for all of them: that took a quarter
+    /// of the reader's time.
     #[inline(always)]
-    fn value(&mut self, i: usize) -> Found<Token> {
-        let (kind, start, end) = match self.view[i] {
+    fn value(&mut self, i: usize, slot: usize) -> Found<usize> {
+        let (kind, end) = match self.view[i] {
             b'"' => {
                 let (end, escaped) = self.text(i + 1)?;
-                (if escaped { Kind::EscapedText } else { Kind::Text }, i + 1, end)
+                let kind = if escaped { Kind::EscapedText } else { Kind::Text };
+                self.record.columns[slot] = Token::new(kind, Figure::default(), i + 1, end);
+                return Ok(end + 1);
             }
-            b'-' | b'0'..=b'9' => return self.number(i),
-            b'{' => (Kind::Object, i, self.nested(i)?),
-            b'[' => (Kind::Array, i, self.nested(i)?),
-            b'n' => (Kind::Null, i, self.word(i, b"null")?),
-            b't' => (Kind::Bool, i, self.word(i, b"true")?),
-            b'f' => (Kind::Bool, i, self.word(i, b"false")?),
-            b'N' => (Kind::NotFinite, i, self.word(i, b"NaN")?),
-            b'I' => (Kind::NotFinite, i, self.word(i, b"Infinity")?),
+            b'-' | b'0'..=b'9' => return self.number(i, slot),
+            b'{' => (Kind::Object, self.nested(i)?),
+            b'[' => (Kind::Array, self.nested(i)?),
+            b'n' => (Kind::Null, self.word(i, b"null")?),
+            b't' => (Kind::Bool, self.word(i, b"true")?),
+            b'f' => (Kind::Bool, self.word(i, b"false")?),
+            b'N' => (Kind::NotFinite, self.word(i, b"NaN")?),
+            b'I' => (Kind::NotFinite, self.word(i, b"Infinity")?),
             _ => return self.malformed(i, "a value"),
         };
-        Ok(Token::new(kind, Figure::default(), start, end))
+        self.record.columns[slot] = Token::new(kind, Figure::default(), i, end);
+        Ok(end)
     }
 
     fn word(&mut self, i: usize, word: &'static [u8]) -> Found<usize> {
@@ -230,12 +242,12 @@ impl Scanner<'_> {
     }
 
     #[inline]
-    fn number(&mut self, start: usize) -> Found<Token> {
+    fn number(&mut self, start: usize, slot: usize) -> Found<usize> {
         // The sign of a reading is a coin toss: no branch depends on it.
         let negative = self.view[start] == b'-';
         let first = start + usize::from(negative);
         let Ok((mut i, mut mantissa)) = self.digits(first, 0) else {
-            return self.infinity(start, first);
+            return self.infinity(start, first, slot);
         };
         if i > first + 1 && self.view[first] == b'0' {
             return self.malformed(first + 1, "no leading zero");
@@ -258,16 +270,19 @@ impl Scanner<'_> {
             (i, _) = self.digits(i + 1 + usize::from(sign), 0)?;
         }
         let figure = Figure { mantissa, places: places as u8, negative, plain };
-        Ok(Token::new(kind, figure, start, i))
+        self.record.columns[slot] = Token::new(kind, figure, start, i);
+        Ok(i)
     }
 
     /// What looked like a number and has no digits: minus infinity, or none.
     #[cold]
-    fn infinity(&mut self, start: usize, first: usize) -> Found<Token> {
+    fn infinity(&mut self, start: usize, first: usize, slot: usize) -> Found<usize> {
         if first > start && self.view.get(first) == Some(&b'I') {
             self.stop = Scan::Incomplete;
             let end = self.word(first, b"Infinity")?;
-            return Ok(Token::new(Kind::NotFinite, Figure::default(), start, end));
+            let token = Token::new(Kind::NotFinite, Figure::default(), start, end);
+            self.record.columns[slot] = token;
+            return Ok(end);
         }
         Err(Stopped)
     }
@@ -401,11 +416,7 @@ impl Scanner<'_> {
                 }
                 i += 1;
             } else {
-                let token = self.value(i)?;
-                if token.kind == Kind::NotFinite {
-                    self.record.note(Reason::NotFinite, token.start());
-                }
-                i = token.end() + usize::from(opened == b'"');
+                i = self.value_elsewhere(i)?;
             }
             loop {
                 let Some(&closer) = self.record.closers.last() else {
