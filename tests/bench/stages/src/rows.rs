@@ -14,7 +14,7 @@ use lake::readings::sorted_by;
 use lake::tables::{
     ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream, Table,
 };
-use machine_learning_curated::{Pairing, Pairs};
+use machine_learning_curated::{Motions, Pairing, Pairs};
 
 use crate::{feeds, peers};
 
@@ -57,7 +57,8 @@ impl Rows {
             Self::StepTrainer => readings(Stream::StepTrainer, rows),
             Self::MachineLearning => {
                 let steps = readings(Stream::StepTrainer, rows / 2);
-                let motions = readings(Stream::Accelerometer, 2 * rows);
+                let motions = Motions::of(readings(Stream::Accelerometer, 2 * rows));
+                let motions = motions.expect("times");
                 let mut pairs = Pairs::new(&steps, &motions, pairing()).expect("pairs");
                 let pairs = pairs.next(rows).expect("pairs").expect("some");
                 assert_eq!(pairs.num_rows(), rows);
@@ -120,6 +121,7 @@ pub fn footer(table: &Table, rows: usize) -> Footer {
     let rows = rows as u64;
     let version = Version {
         rule: format!("{} consent=any", table.name),
+        policies: 0,
         source: format!("{:012}", 1),
         digest: "0".repeat(64),
     };
