@@ -41,7 +41,7 @@ pub(crate) trait Rows: Sync {
 
 /// What rows are looked up by.
 pub(crate) fn leading(row: &[u8]) -> u64 {
-    row.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    row.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// How many of what is sorted are before something: looked for near the front first, where it is as
@@ -57,14 +57,38 @@ pub fn before<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
 
 /// Those of some sorted rows that have a key, one after another.
 pub(crate) fn among(rows: &[u8], width: usize, key: u64) -> &[u8] {
-    let (mut first, mut end) = (0, rows.len() / width);
-    while first < end {
-        let middle = first.midpoint(end);
-        if leading(&rows[middle * width..]) < key { first = middle + 1 } else { end = middle }
-    }
-    let begin = &rows[first * width..];
+    let begin = &rows[first_of(rows, width, key) * width..];
     let count = begin.chunks_exact(width).take_while(|row| leading(row) == key).count();
     &begin[..count * width]
+}
+
+/// Number of the sorted rows that come before a key.
+fn first_of(rows: &[u8], width: usize, key: u64) -> usize {
+    let key_of = |row: usize| leading(&rows[row * width..]);
+    let Some(last) = (rows.len() / width).checked_sub(1) else { return 0 };
+    let (mut low, mut high) = (key_of(0), key_of(last));
+    if key <= low {
+        return 0;
+    }
+    if key > high {
+        return last + 1;
+    }
+    // The first comes before the key, the last does not.
+    let (mut first, mut end) = (0, last);
+    let mut probes = 0_u32;
+    while end - first > 1 {
+        // Every third probe halves, should the keys lie unevenly.
+        let place = if probes % 3 == 2 {
+            first.midpoint(end)
+        } else {
+            let share = (key - low) as f64 / (high - low) as f64;
+            first + ((share * (end - first) as f64) as usize).clamp(1, end - first - 1)
+        };
+        probes += 1;
+        let found = key_of(place);
+        if found < key { (first, low) = (place, found) } else { (end, high) = (place, found) }
+    }
+    end
 }
 
 /// The rows that have a key; some may come twice.
@@ -144,6 +168,30 @@ async fn scan<R: Rows>(
 
 #[cfg(test)]
 mod tests {
+    use super::{among, leading};
+
+    #[test]
+    fn the_rows_of_a_key_are_found_however_unevenly_the_keys_lie() {
+        let spread = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let squeezed = |number: u64| if number < 50 { number / 4 } else { u64::MAX - number / 9 };
+        for count in [0, 1, 2, 3, 100] {
+            for key_of in [spread, squeezed, |_| 7] {
+                let mut keys: Vec<u64> = (0..count).map(key_of).collect();
+                keys.sort_unstable();
+                let rows: Vec<u8> =
+                    keys.iter().flat_map(|key| [key.to_be_bytes(), [1; 8]].concat()).collect();
+                let near = |key: &u64| [key.saturating_sub(1), *key, key.saturating_add(1)];
+                for key in keys.iter().flat_map(near).chain([0, 7, u64::MAX]) {
+                    let found: Vec<u64> =
+                        among(&rows, 16, key).chunks_exact(16).map(leading).collect();
+                    let wanted: Vec<u64> =
+                        keys.iter().copied().filter(|other| *other == key).collect();
+                    assert_eq!(found, wanted, "{key} in {keys:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn those_before_a_time_are_counted_wherever_it_is() {
         for length in 0..40_i64 {

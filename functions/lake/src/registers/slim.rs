@@ -4,7 +4,7 @@
 //! A part begins with 16 bytes: what it is, and its revision. Numbers have their most significant
 //! byte first. A row begins with the hash of the person and the revision it last changed in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -77,7 +77,7 @@ impl<R: SlimRow> Slim<R> {
     /// Reads it back; `None` if the bytes are no such part.
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (header, rows) = bytes.split_at_checked(HEADER_BYTES)?;
-        Some(Self { revision: revision_in(header)?, people: people::<R>(rows)? })
+        Some(Self { revision: revision_in(header)?, people: people(rows)? })
     }
 }
 
@@ -86,7 +86,7 @@ fn revision_in(header: &[u8]) -> Option<Revision> {
     Some(Revision(u64::from_be_bytes(*revision)))
 }
 
-fn people<R: SlimRow>(rows: &[u8]) -> Option<BTreeMap<KeyHash, R>> {
+fn people<R: SlimRow, C: FromIterator<(KeyHash, R)>>(rows: &[u8]) -> Option<C> {
     let chunks = rows.chunks_exact(width::<R>());
     if !chunks.remainder().is_empty() {
         return None;
@@ -147,18 +147,15 @@ pub async fn rows<R: SlimRow>(
     key: fn(Part) -> ObjectKey,
     people: impl IntoIterator<Item = Half>,
 ) -> Result<BTreeMap<KeyHash, R>, Error> {
-    let mut parts: BTreeMap<Part, BTreeSet<u64>> = BTreeMap::new();
-    for person in people {
-        let mut hash = [0; 16];
-        hash[..8].copy_from_slice(&person);
-        let part = KeyHash::of_bytes(hash).part(lake.settings.parts);
-        parts.entry(part).or_default().insert(u64::from_be_bytes(person));
-    }
-    let wanted: Vec<(ObjectKey, BTreeSet<u64>)> =
-        parts.into_iter().map(|(part, people)| (key(part), people)).collect();
+    let mut people: Vec<Half> = people.into_iter().collect();
+    people.sort_unstable();
+    people.dedup();
+    let by_part = people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b));
+    let wanted: Vec<(ObjectKey, Vec<Half>)> =
+        by_part.map(|people| (key(part_of(lake, &people[0])), people.to_vec())).collect();
     let listed = list(lake, &wanted).await?;
     let listed = listed.as_ref();
-    let found: Vec<BTreeMap<KeyHash, R>> = stream::iter(wanted)
+    let found: Vec<Vec<(KeyHash, R)>> = stream::iter(wanted)
         .map(|(key, people)| async move { rows_in(lake, &key, &people, listed).await })
         .buffered(lake.bounds.concurrency)
         .try_collect()
@@ -166,10 +163,17 @@ pub async fn rows<R: SlimRow>(
     Ok(found.into_iter().flatten().collect())
 }
 
+/// The part that says of a person; those of one part follow upon each other.
+fn part_of(lake: &Lake, person: &Half) -> Part {
+    let mut hash = [0; 16];
+    hash[..8].copy_from_slice(person);
+    KeyHash::of_bytes(hash).part(lake.settings.parts)
+}
+
 /// The parts as they are now; `None` where it is cheaper to look at each that is kept.
 async fn list(
     lake: &Lake,
-    wanted: &[(ObjectKey, BTreeSet<u64>)],
+    wanted: &[(ObjectKey, Vec<Half>)],
 ) -> Result<Option<BTreeMap<ObjectKey, ObjectMeta>>, Error> {
     let pages = usize::from(u16::from(lake.settings.parts)).div_ceil(PAGE_OBJECTS);
     let least = pages.saturating_mul(lake.bounds.looks_per_page);
@@ -220,9 +224,9 @@ fn held(key: &ObjectKey, object: Object) -> Result<(Held, usize), Error> {
 async fn rows_in<R: SlimRow>(
     lake: &Lake,
     key: &ObjectKey,
-    wanted: &BTreeSet<u64>,
+    wanted: &[Half],
     listed: Option<&BTreeMap<ObjectKey, ObjectMeta>>,
-) -> Result<BTreeMap<KeyHash, R>, Error> {
+) -> Result<Vec<(KeyHash, R)>, Error> {
     let suffix = ByteRange::Suffix(SMALL_BYTES.min(lake.bounds.small_bytes_max));
     for attempt in 0..lake.bounds.attempts_max {
         let decode = |object| held(key, object);
@@ -231,12 +235,12 @@ async fn rows_in<R: SlimRow>(
             Some(Some(meta)) => lake.read_listed(meta, suffix.clone(), decode).await?,
             None => lake.read(key, suffix.clone(), decode).await?,
         };
-        let Some(mut part) = found else { return Ok(BTreeMap::new()) };
+        let Some(mut part) = found else { return Ok(Vec::new()) };
         if let Held::Large(large) = part.value.as_ref()
             && large.is_due(lake, wanted.len())
         {
             let whole = lake.read_anew(key, ByteRange::All, |object| held(key, object)).await?;
-            let Some(whole) = whole else { return Ok(BTreeMap::new()) };
+            let Some(whole) = whole else { return Ok(Vec::new()) };
             part = whole;
         }
         if let Some(found) = rows_of::<R>(lake, key, &part, wanted).await? {
@@ -250,21 +254,22 @@ async fn rows_of<R: SlimRow>(
     lake: &Lake,
     key: &ObjectKey,
     part: &Versioned<Held>,
-    wanted: &BTreeSet<u64>,
+    wanted: &[Half],
 ) -> Unmoved<Vec<u8>> {
     let mut found = Vec::new();
     match part.value.as_ref() {
         Held::Whole(bytes) => {
             let rows = bytes.get(HEADER_BYTES..).unwrap_or_default();
             for half in wanted {
-                found.extend_from_slice(search::among(rows, width::<R>(), *half));
+                let half = u64::from_be_bytes(*half);
+                found.extend_from_slice(search::among(rows, width::<R>(), half));
             }
         }
         Held::Large(large) => {
             let size_bytes = large.size_bytes;
             let part = Ranged::<R> { key, etag: &part.etag, size_bytes, row: PhantomData };
             for half in wanted {
-                let rows = search::look_up(lake, &part, *half).await?;
+                let rows = search::look_up(lake, &part, u64::from_be_bytes(*half)).await?;
                 let Some(rows) = rows else { return Ok(None) };
                 found.extend(rows);
             }
