@@ -15,8 +15,7 @@
 //!
 //! Entries are found by a computed place ([`crate::search`]): a run has no index of its own.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -187,29 +186,29 @@ async fn merge_runs(lake: &Lake, prefix: &str, runs: &[Run]) -> Unmoved<()> {
     let Some(mut cursors) = cursors.into_iter().collect::<Option<Vec<Cursor>>>() else {
         return Ok(None);
     };
-    let mut next: BinaryHeap<Reverse<(Entry, usize)>> = BinaryHeap::new();
-    let first = |(number, cursor): (usize, &Cursor)| Some(Reverse((cursor.entry()?, number)));
-    next.extend(cursors.iter().enumerate().filter_map(first));
     let key = layout::index_run(prefix, generation, &name.finalize());
     let mut output = lake.pieces(key);
-    let mut entries: Vec<u8> = Vec::new();
-    let mut last = None;
-    while let Some(Reverse((entry, number))) = next.pop() {
-        if last != Some(entry) {
-            entries.extend_from_slice(&entry);
-            last = Some(entry);
+    loop {
+        // Up to here all that the runs have is at hand.
+        let end = cursors.iter().filter_map(Cursor::last_before_more).min();
+        let mut entries: Vec<Entry> = Vec::new();
+        for cursor in &mut cursors {
+            entries.extend_from_slice(cursor.take_to(end));
         }
-        let cursor = &mut cursors[number];
-        if cursor.advance(lake).await?.is_none() {
-            output.abort().await?;
-            return Ok(None);
+        if entries.is_empty() {
+            break;
         }
-        next.extend(cursor.entry().map(|entry| Reverse((entry, number))));
-        if entries.len() as u64 >= MERGED_AT_ONCE * ENTRY_SIZE {
-            output.write(&std::mem::take(&mut entries)).await?;
+        // Stable, which merges what is sorted in stretches.
+        entries.sort_by_key(|entry| u128::from_be_bytes(*entry));
+        entries.dedup();
+        output.write(entries.as_flattened()).await?;
+        for cursor in &mut cursors {
+            if cursor.refill(lake).await?.is_none() {
+                output.abort().await?;
+                return Ok(None);
+            }
         }
     }
-    output.write(&entries).await?;
     // Whoever merged the same runs wrote the same.
     match output.complete(Precondition::None).await? {
         Put::Done(_) => Ok(Some(())),
@@ -223,32 +222,42 @@ struct Cursor {
     /// Entries up to the end of the window.
     read: u64,
     window: Bytes,
-    /// Entries of the window that were passed.
-    passed: usize,
+    /// Entries of the window that were taken.
+    taken: usize,
 }
 
 impl Cursor {
     async fn open(lake: &Lake, run: Run) -> Unmoved<Self> {
-        let mut cursor = Self { run, read: 0, window: Bytes::new(), passed: 0 };
-        Ok(cursor.fill(lake).await?.map(|()| cursor))
+        let mut cursor = Self { run, read: 0, window: Bytes::new(), taken: 0 };
+        Ok(cursor.refill(lake).await?.map(|()| cursor))
     }
 
-    fn entry(&self) -> Option<Entry> {
-        self.window.as_chunks().0.get(self.passed).copied()
+    fn entries(&self) -> &[Entry] {
+        self.window.as_chunks().0
     }
 
-    async fn advance(&mut self, lake: &Lake) -> Unmoved<()> {
-        self.passed += 1;
-        if self.entry().is_none() { self.fill(lake).await } else { Ok(Some(())) }
+    /// The last entry of the window, if it is not the last of the run.
+    fn last_before_more(&self) -> Option<Entry> {
+        self.entries().last().filter(|_| self.read < self.run.count()).copied()
     }
 
-    async fn fill(&mut self, lake: &Lake) -> Unmoved<()> {
+    /// The next entries of the window, up to one; all there are if there is none.
+    fn take_to(&mut self, end: Option<Entry>) -> &[Entry] {
+        let first = self.taken;
+        let rest = &self.entries()[first..];
+        let count = end.map_or(rest.len(), |end| rest.partition_point(|entry| *entry <= end));
+        self.taken += count;
+        &self.entries()[first..first + count]
+    }
+
+    /// Reads the next window, once all of this one was taken.
+    async fn refill(&mut self, lake: &Lake) -> Unmoved<()> {
         let end = self.run.count().min(self.read + MERGED_AT_ONCE);
-        if end == self.read {
+        if self.taken < self.entries().len() || end == self.read {
             return Ok(Some(()));
         }
         let Some(window) = self.run.read(lake, self.read, end).await? else { return Ok(None) };
-        (self.window, self.passed) = (window, 0);
+        (self.window, self.taken) = (window, 0);
         self.read = end;
         Ok(Some(()))
     }
