@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
@@ -151,9 +152,12 @@ pub(crate) async fn unfolded(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut landed: BTreeMap<ObjectKey, ETag> =
         landed.into_iter().map(|object| (object.key, object.etag)).collect();
     let mut unfolded = Vec::new();
-    for object in list_all(store, &layout::manifests(Stream::Customer)).await? {
-        let Some(manifest) = lake.load::<CustomerManifest>(&object.key).await? else { continue };
-        let manifest = manifest.value;
+    let manifests = list_all(store, &layout::manifests(Stream::Customer)).await?;
+    let mut manifests = stream::iter(manifests)
+        .map(|object| async move { lake.load::<CustomerManifest>(&object.key).await })
+        .buffered(lake.bounds.compared_at_once);
+    while let Some(manifest) = manifests.try_next().await? {
+        let Some(manifest) = manifest.map(|found| found.value) else { continue };
         let version = landed.remove(&manifest.landing);
         let mut is_folded = manifest.content.version == version && manifest.folded == version;
         if is_folded && manifest.had_fragments {

@@ -27,7 +27,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             let is_settled = is_settled(lake, part, &register).await?;
             Ok::<_, Error>((part, register, is_settled))
         })
-        .buffered(lake.bounds.concurrency);
+        .buffered(lake.bounds.compared_at_once);
     while let Some((part, register, is_settled)) = registers.try_next().await? {
         if !is_settled {
             keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part));
@@ -38,9 +38,13 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             presence.people.insert(*person, Person::new(from_ms, row.witness));
         }
     }
-    let stream = Stream::Accelerometer;
-    for object in list_all(lake.store.as_ref(), &layout::manifests(stream)).await? {
-        if let Some(manifest) = lake.load::<Manifest>(&object.key).await? {
+    let zone = layout::manifests(Stream::Accelerometer);
+    let manifests = list_all(lake.store.as_ref(), &zone).await?;
+    let mut manifests = stream::iter(manifests)
+        .map(|object| async move { lake.load::<Manifest>(&object.key).await })
+        .buffered(lake.bounds.compared_at_once);
+    while let Some(manifest) = manifests.try_next().await? {
+        if let Some(manifest) = manifest {
             presence.add(&manifest.value);
         }
     }

@@ -93,6 +93,9 @@ pub struct Bounds {
     pub inline_max: usize,
     /// How many pieces of work of one invocation go on at once.
     pub concurrency: usize,
+    /// How many looks of a comparison of all there is go on at once: each takes little memory, and
+    /// most of its time is waiting.
+    pub compared_at_once: usize,
     /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
     /// for it.
     pub looks_per_page: usize,
@@ -134,6 +137,7 @@ impl Default for Bounds {
             runs_max: 8,
             inline_max: 32,
             concurrency: 8,
+            compared_at_once: 32,
             looks_per_page: 16,
             cache_bytes_max: 48 << 20,
             kept_when_written: &[],

@@ -1,9 +1,10 @@
 //! What was left unfinished before machine_learning_curated.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::error::Error;
 use lake::key::ObjectKey;
 use lake::lake::Lake;
-use lake::layout::{self, ReadingDate, Slice, Span};
+use lake::layout::{self, Slice, Span};
 use lake::object;
 use lake::partitions::Occupied;
 use lake::store::list_all;
@@ -16,21 +17,27 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let zone = layout::TRUSTED_STEP_TRAINER;
     let mut keys = Vec::new();
     let mut occupied = Occupied::default();
-    let mut listed: Option<(ReadingDate, Day)> = None;
-    for object in list_all(lake.store.as_ref(), zone).await? {
-        let Some(slice) = Slice::of_key(&object.key, zone) else { continue };
-        let noted = object::note(lake, &slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
-        let day = match listed.take() {
-            Some((date, day)) if date == slice.date => day,
-            _ => Day::list(lake, layout::TRUSTED_ACCELEROMETER, slice.date, Span::ALWAYS).await?,
-        };
-        let version = current_version(lake, slice, &day).await?;
-        listed = Some((slice.date, day));
-        if noted.as_ref().map(|noted| &noted.footer.version) != version.as_ref() {
-            keys.push(object.key.clone());
-        }
-        if let Some(noted) = noted {
-            occupied.add(slice.date, noted.occupancy(), &object.key);
+    let listed = list_all(lake.store.as_ref(), zone).await?;
+    let slices: Vec<Slice> =
+        listed.iter().filter_map(|object| Slice::of_key(&object.key, zone)).collect();
+    for of_day in slices.chunk_by(|a, b| a.date == b.date) {
+        let Some(date) = of_day.first().map(|slice| slice.date) else { continue };
+        let day = &Day::list(lake, layout::TRUSTED_ACCELEROMETER, date, Span::ALWAYS).await?;
+        let mut compared = stream::iter(of_day.to_vec())
+            .map(|slice| async move {
+                let target = slice.key(layout::CURATED_MACHINE_LEARNING);
+                let noted = object::note(lake, &target).await?;
+                Ok::<_, Error>((slice, noted, current_version(lake, slice, day).await?))
+            })
+            .buffered(lake.bounds.compared_at_once);
+        while let Some((slice, noted, version)) = compared.try_next().await? {
+            let key = slice.key(zone);
+            if let Some(noted) = &noted {
+                occupied.add(date, noted.occupancy(), &key);
+            }
+            if noted.map(|noted| noted.footer.version) != version {
+                keys.push(key);
+            }
         }
     }
     keys.extend(occupied.unsettled(lake, &MACHINE_LEARNING_CURATED).await?);

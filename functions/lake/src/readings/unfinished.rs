@@ -1,6 +1,7 @@
 //! What was left unfinished between a landing zone of readings and its trusted table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -8,9 +9,9 @@ use super::{Applied, Rule, rule_of};
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey, Part, Revision};
 use crate::lake::Lake;
-use crate::layout;
+use crate::layout::{self, ReadingDate};
 use crate::manifest::Manifest;
-use crate::object;
+use crate::object::{self, Occupancy};
 use crate::partitions::Occupied;
 use crate::quarantine;
 use crate::store::list_all;
@@ -24,11 +25,18 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
     let mut landed: BTreeMap<ObjectKey, ETag> =
         landed.into_iter().map(|object| (object.key, object.etag)).collect();
     let mut occupied = Occupied::default();
-    for object in list_all(store, &layout::manifests(R::STREAM)).await? {
-        let Some(manifest) = lake.load::<Manifest>(&object.key).await? else { continue };
-        let version = landed.remove(&manifest.value.landing);
-        if !is_derived::<R>(lake, &manifest.value, version.as_ref(), &mut occupied).await? {
-            keys.insert(manifest.value.landing.clone());
+    let manifests = list_all(store, &layout::manifests(R::STREAM)).await?;
+    let mut compared = stream::iter(manifests)
+        .map(|object| compare::<R>(lake, object.key))
+        .buffered(lake.bounds.compared_at_once);
+    while let Some(compared) = compared.try_next().await? {
+        let Some(Compared { manifest, slices, is_derived }) = compared else { continue };
+        let version = landed.remove(&manifest.landing);
+        if manifest.content.version != version || !is_derived {
+            keys.insert(manifest.landing.clone());
+        }
+        for (date, occupancy) in slices {
+            occupied.add(date, occupancy, &manifest.landing);
         }
     }
     keys.extend(landed.into_keys());
@@ -41,7 +49,7 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
     }
     let behind: Vec<Option<ObjectKey>> = stream::iter(lake.settings.parts.all())
         .map(|part| behind::<R>(lake, part))
-        .buffered(lake.bounds.concurrency)
+        .buffered(lake.bounds.compared_at_once)
         .try_collect()
         .await?;
     keys.extend(behind.into_iter().flatten());
@@ -56,28 +64,34 @@ async fn behind<R: Rule>(lake: &Lake, part: Part) -> Result<Option<ObjectKey>, E
     Ok((revision > applied).then(|| layout::customer_part(R::REGISTER_ZONE, part)))
 }
 
-async fn is_derived<R: Rule>(
-    lake: &Lake,
-    manifest: &Manifest,
-    version: Option<&ETag>,
-    occupied: &mut Occupied,
-) -> Result<bool, Error> {
-    let mut derived = manifest.content.version.as_ref() == version;
+/// A manifest beside what is derived from its landing object.
+struct Compared {
+    manifest: Arc<Manifest>,
+    slices: Vec<(ReadingDate, Occupancy)>,
+    /// Whether that is what the manifest wants.
+    is_derived: bool,
+}
+
+async fn compare<R: Rule>(lake: &Lake, key: ObjectKey) -> Result<Option<Compared>, Error> {
+    let Some(manifest) = lake.load::<Manifest>(&key).await? else { return Ok(None) };
+    let manifest = manifest.value;
+    let mut is_derived = true;
+    let mut slices = Vec::new();
     let (sequence, rule) = (manifest.sequence.to_string(), rule_of::<R>(lake));
     let policies = lake.settings.changes.consent;
     for slice in manifest.slices.keys() {
         let noted = object::note(lake, &slice.key(R::TABLE.location)).await?;
-        derived &= noted.as_ref().is_some_and(|noted| {
+        is_derived &= noted.as_ref().is_some_and(|noted| {
             let version = &noted.footer.version;
             version.source == sequence && version.rule == rule && version.policies == policies
         });
         if let Some(noted) = noted {
-            occupied.add(slice.date, noted.occupancy(), &manifest.landing);
+            slices.push((slice.date, noted.occupancy()));
         }
     }
-    if derived && manifest.had_fragments {
+    if is_derived && manifest.had_fragments {
         let wanted = manifest.content.quarantine.as_deref();
-        derived = quarantine::is_at(lake, R::STREAM, &manifest.landing, wanted).await?;
+        is_derived = quarantine::is_at(lake, R::STREAM, &manifest.landing, wanted).await?;
     }
-    Ok(derived)
+    Ok(Some(Compared { manifest, slices, is_derived }))
 }

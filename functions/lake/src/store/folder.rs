@@ -25,7 +25,7 @@ use super::{
 };
 use crate::key::{ETag, ObjectKey};
 
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 17;
 const PAGE_MAX: usize = 1000;
 const STRIPES: usize = 64;
 /// A folder may be pruned between its making and its use; this often at the most.
