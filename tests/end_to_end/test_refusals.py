@@ -69,7 +69,7 @@ class Refusals(LakeTest):
         self.run_lake(lake, data, POLICY)
         before = snapshot(lake)
         line = self.refuse("run", "--lake", lake, "--parts", "512", *POLICY.arguments())
-        self.assertIn("the lake has 16 parts, not 512", line)
+        self.assertIn("the lake has 4 parts, not 512", line)
         self.assertEqual(snapshot(lake), before)
 
     def test_generating_over_feeds(self) -> None:

@@ -26,7 +26,7 @@ use crate::feeds;
 const KEY_BYTES: usize = 32;
 /// How many times as many people as in an account a part is meant for. Here one process writes all parts
 /// over and over while it runs through whole feeds: over those of 136,000 customers it took 8.1 s with
-/// 16 parts of 8,500 people, 8.6 with 128, and 9.6 with the 512 that make one change cheapest.
+/// 16 parts of 8,500 people, 8.6 with 128, and 9.6 with 512.
 const IN_BULK: u64 = 16;
 /// One process works on all six functions' documents: room for the registers of a million people.
 const CACHE_BYTES_MAX: usize = 1 << 30;

@@ -10,7 +10,7 @@ use simulator::price::{Change, Counts, FEW, Size, Spread, lake_of, mean};
 const CUSTOMERS: usize = 64;
 
 fn size(objects: usize, customers: usize, spread: Spread) -> Size {
-    Size { objects, customers, parts: Parts::for_people(0), spread }
+    Size { objects, customers, parts: Parts::try_from(16).unwrap(), spread }
 }
 
 /// What some changes cost, one after another.
