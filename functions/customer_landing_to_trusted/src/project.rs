@@ -60,7 +60,7 @@ pub(crate) async fn behind(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
             Ok::<_, Error>((!follows(lake, part, &target).await?).then_some(target))
         })
-        .buffered(lake.bounds.compared_at_once)
+        .buffered(lake.parts_at_once())
         .try_collect()
         .await?;
     Ok(behind.into_iter().flatten().collect())

@@ -2,8 +2,9 @@
 //! only. This function's own, unreadable to others.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::TryStreamExt;
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
@@ -153,9 +154,8 @@ pub(crate) async fn unfolded(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         landed.into_iter().map(|object| (object.key, object.etag)).collect();
     let mut unfolded = Vec::new();
     let manifests = list_all(store, &layout::manifests(Stream::Customer)).await?;
-    let mut manifests = stream::iter(manifests)
-        .map(|object| async move { lake.load::<CustomerManifest>(&object.key).await })
-        .buffered(lake.bounds.compared_at_once);
+    let load = |key: ObjectKey| async move { lake.load::<CustomerManifest>(&key).await };
+    let mut manifests = pin!(lake.look_at_each(manifests, load));
     while let Some(manifest) = manifests.try_next().await? {
         let Some(manifest) = manifest.map(|found| found.value) else { continue };
         let version = landed.remove(&manifest.landing);

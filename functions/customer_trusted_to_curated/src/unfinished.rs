@@ -1,6 +1,7 @@
 //! What was left unfinished between customer_trusted and customer_curated.
 
 use std::collections::{BTreeSet, HashMap};
+use std::pin::pin;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::error::Error;
@@ -27,7 +28,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             let is_settled = is_settled(lake, part, &register).await?;
             Ok::<_, Error>((part, register, is_settled))
         })
-        .buffered(lake.bounds.compared_at_once);
+        .buffered(lake.parts_at_once());
     while let Some((part, register, is_settled)) = registers.try_next().await? {
         if !is_settled {
             keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part));
@@ -40,9 +41,8 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     }
     let zone = layout::manifests(Stream::Accelerometer);
     let manifests = list_all(lake.store.as_ref(), &zone).await?;
-    let mut manifests = stream::iter(manifests)
-        .map(|object| async move { lake.load::<Manifest>(&object.key).await })
-        .buffered(lake.bounds.compared_at_once);
+    let load = |key: ObjectKey| async move { lake.load::<Manifest>(&key).await };
+    let mut manifests = pin!(lake.look_at_each(manifests, load));
     while let Some(manifest) = manifests.try_next().await? {
         if let Some(manifest) = manifest {
             presence.add(&manifest.value);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -507,6 +508,28 @@ impl Lake {
         register_table(self.catalog.as_ref(), table, self.bounds.attempts_max).await?;
         self.registered.lock().unwrap_or_else(PoisonError::into_inner).insert(table.name);
         Ok(())
+    }
+
+    /// Looks at each of some listed objects, at many at once; at those that are not small, one after
+    /// the other.
+    pub fn look_at_each<'a, L: Future + 'a>(
+        &self,
+        objects: Vec<ObjectMeta>,
+        look: impl Fn(ObjectKey) -> L + Copy + 'a,
+    ) -> impl Stream<Item = L::Output> + 'a {
+        let is_small = |object: &ObjectMeta| object.size_bytes <= self.bounds.small_bytes_max;
+        let (small, large): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_small);
+        let looks = move |objects: Vec<ObjectMeta>, at_once| {
+            stream::iter(objects).map(move |object| look(object.key)).buffered(at_once)
+        };
+        looks(small, self.bounds.compared_at_once).chain(looks(large, 1))
+    }
+
+    /// How many parts of a register a comparison of all looks at at once: where there are few, each
+    /// may be large.
+    pub fn parts_at_once(&self) -> usize {
+        let parts = usize::from(u16::from(self.settings.parts));
+        (parts / 16).min(self.bounds.compared_at_once).max(self.bounds.concurrency)
     }
 
     /// The failure of work whose inputs or target moved at every attempt.

@@ -1,7 +1,7 @@
 //! What was left unfinished between a landing zone of readings and its trusted table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::pin::pin;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -26,17 +26,14 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
         landed.into_iter().map(|object| (object.key, object.etag)).collect();
     let mut occupied = Occupied::default();
     let manifests = list_all(store, &layout::manifests(R::STREAM)).await?;
-    let mut compared = stream::iter(manifests)
-        .map(|object| compare::<R>(lake, object.key))
-        .buffered(lake.bounds.compared_at_once);
+    let mut compared = pin!(lake.look_at_each(manifests, |key| compare::<R>(lake, key)));
     while let Some(compared) = compared.try_next().await? {
-        let Some(Compared { manifest, slices, is_derived }) = compared else { continue };
-        let version = landed.remove(&manifest.landing);
-        if manifest.content.version != version || !is_derived {
-            keys.insert(manifest.landing.clone());
-        }
+        let Some(Compared { landing, version, slices, is_derived }) = compared else { continue };
         for (date, occupancy) in slices {
-            occupied.add(date, occupancy, &manifest.landing);
+            occupied.add(date, occupancy, &landing);
+        }
+        if landed.remove(&landing) != version || !is_derived {
+            keys.insert(landing);
         }
     }
     keys.extend(landed.into_keys());
@@ -49,7 +46,7 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
     }
     let behind: Vec<Option<ObjectKey>> = stream::iter(lake.settings.parts.all())
         .map(|part| behind::<R>(lake, part))
-        .buffered(lake.bounds.compared_at_once)
+        .buffered(lake.parts_at_once())
         .try_collect()
         .await?;
     keys.extend(behind.into_iter().flatten());
@@ -66,7 +63,8 @@ async fn behind<R: Rule>(lake: &Lake, part: Part) -> Result<Option<ObjectKey>, E
 
 /// A manifest beside what is derived from its landing object.
 struct Compared {
-    manifest: Arc<Manifest>,
+    landing: ObjectKey,
+    version: Option<ETag>,
     slices: Vec<(ReadingDate, Occupancy)>,
     /// Whether that is what the manifest wants.
     is_derived: bool,
@@ -93,5 +91,6 @@ async fn compare<R: Rule>(lake: &Lake, key: ObjectKey) -> Result<Option<Compared
         let wanted = manifest.content.quarantine.as_deref();
         is_derived = quarantine::is_at(lake, R::STREAM, &manifest.landing, wanted).await?;
     }
-    Ok(Some(Compared { manifest, slices, is_derived }))
+    let (landing, version) = (manifest.landing.clone(), manifest.content.version.clone());
+    Ok(Some(Compared { landing, version, slices, is_derived }))
 }
