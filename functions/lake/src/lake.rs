@@ -94,9 +94,9 @@ pub struct Bounds {
     pub inline_max: usize,
     /// How many pieces of work of one invocation go on at once.
     pub concurrency: usize,
-    /// How many looks of a comparison of all there is go on at once: each takes little memory, and
-    /// most of its time is waiting.
-    pub compared_at_once: usize,
+    /// How many looks at small documents go on at once: each takes little memory, and most of its
+    /// time is waiting.
+    pub looks_at_once: usize,
     /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
     /// for it.
     pub looks_per_page: usize,
@@ -138,7 +138,7 @@ impl Default for Bounds {
             runs_max: 8,
             inline_max: 32,
             concurrency: 8,
-            compared_at_once: 32,
+            looks_at_once: 32,
             looks_per_page: 16,
             cache_bytes_max: 48 << 20,
             kept_when_written: &[],
@@ -522,14 +522,14 @@ impl Lake {
         let looks = move |objects: Vec<ObjectMeta>, at_once| {
             stream::iter(objects).map(move |object| look(object.key)).buffered(at_once)
         };
-        looks(small, self.bounds.compared_at_once).chain(looks(large, 1))
+        looks(small, self.bounds.looks_at_once).chain(looks(large, 1))
     }
 
     /// How many parts of a register a comparison of all looks at at once: where there are few, each
     /// may be large.
     pub fn parts_at_once(&self) -> usize {
         let parts = usize::from(u16::from(self.settings.parts));
-        (parts / 16).min(self.bounds.compared_at_once).max(self.bounds.concurrency)
+        (parts / 16).min(self.bounds.looks_at_once).max(self.bounds.concurrency)
     }
 
     /// The failure of work whose inputs or target moved at every attempt.

@@ -48,5 +48,5 @@ async fn small_objects_are_looked_at_together_and_large_ones_alone() {
 
     seen.sort();
     assert!(seen.iter().eq(listed.iter().map(|object| &object.key)), "each once");
-    assert_eq!((most.get(), most_large.get()), (lake.bounds.compared_at_once, 1));
+    assert_eq!((most.get(), most_large.get()), (lake.bounds.looks_at_once, 1));
 }

@@ -29,7 +29,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
                 let noted = object::note(lake, &target).await?;
                 Ok::<_, Error>((slice, noted, current_version(lake, slice, day).await?))
             })
-            .buffered(lake.bounds.compared_at_once);
+            .buffered(lake.bounds.looks_at_once);
         while let Some((slice, noted, version)) = compared.try_next().await? {
             let key = slice.key(zone);
             if let Some(noted) = &noted {

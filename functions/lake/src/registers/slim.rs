@@ -157,7 +157,7 @@ pub async fn rows<R: SlimRow>(
     let listed = listed.as_ref();
     let found: Vec<Vec<(KeyHash, R)>> = stream::iter(wanted)
         .map(|(key, people)| async move { rows_in(lake, &key, &people, listed).await })
-        .buffered(lake.bounds.concurrency)
+        .buffered(lake.bounds.looks_at_once)
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())

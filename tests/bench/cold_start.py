@@ -1,0 +1,282 @@
+"""Times how the functions start: from spawn to the first poll, and to the first answer.
+
+    cargo lambda build --release
+    python tests/bench/cold_start.py [--built target/lambda] [--runs 30]
+
+Plays the Runtime API of Lambda to each function's `bootstrap`, and gives it one event: a landing
+object, or what follows from one, that is gone by now. So the answer takes the making of clients,
+key and lake, and the first looks at the bucket; S3, Secrets Manager and the catalog are a stand-in
+in this process, which answers at once, without TLS. What Lambda itself does before it spawns, and
+the network, are not in it. Results go to COLD-START.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+FUNCTIONS = (
+    "customer_landing_to_trusted",
+    "accelerometer_landing_to_trusted",
+    "customer_trusted_to_curated",
+    "step_trainer_landing_to_trusted",
+    "machine_learning_curated",
+    "readings_compacted",
+)
+EVENT = "sqs_eventbridge.json"
+RUNTIME = "/2018-06-01/runtime"
+ANSWER_S_MAX = 10.0
+NO_SUCH_KEY = b"<Error><Code>NoSuchKey</Code><Message>It is not there.</Message></Error>"
+NOT_THERE = b'{"__type":"EntityNotFoundException","Message":"It is not there."}'
+
+
+class Failed(Exception):
+    """A function did not start or did not answer as it should."""
+
+
+@dataclass
+class Invocation:
+    """What one process did."""
+
+    event: bytes
+    polled_s: float | None = None
+    answered_s: float | None = None
+    answer: bytes = b""
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class StandIn(ThreadingHTTPServer):
+    """The Runtime API, a bucket, a catalog and a secret."""
+
+    daemon_threads = True
+    invocation: Invocation
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.objects: dict[str, bytes] = {}
+        self.calls: list[str] = []
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, *_: object) -> None:
+        """A function that is killed breaks its connections off."""
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers a request."""
+
+    server: StandIn
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def reply(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """Sends an answer."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(b"" if self.command == "HEAD" else body)
+
+    def do_GET(self) -> None:
+        """The next invocation, an object or a listing."""
+        now = time.perf_counter()
+        if self.path == f"{RUNTIME}/invocation/next":
+            return self.next_invocation(now)
+        address = urlsplit(self.path)
+        self.server.calls.append(f"{self.command} {address.path}")
+        if "list-type=2" in address.query:
+            listing = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+            return self.reply(200, listing)
+        found = self.server.objects.get(unquote(address.path))
+        if found is None:
+            return self.reply(404, NO_SUCH_KEY)
+        modified = "Wed, 25 Nov 2026 12:00:00 GMT"
+        return self.reply(200, found, ETag='"1"', Last_Modified=modified)
+
+    do_HEAD = do_GET
+
+    def next_invocation(self, now: float) -> None:
+        """Gives the one event there is, and nothing to who asks again."""
+        invocation = self.server.invocation
+        if invocation.polled_s is None:
+            invocation.polled_s = now
+            self.reply(
+                200,
+                invocation.event,
+                Content_Type="application/json",
+                Lambda_Runtime_Aws_Request_Id="8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+                Lambda_Runtime_Deadline_Ms=str(int(time.time() * 1000) + 120_000),
+                Lambda_Runtime_Invoked_Function_Arn="arn:aws:lambda:us-east-1:1:function:f",
+            )
+        else:
+            invocation.done.wait(ANSWER_S_MAX)
+            self.close_connection = True
+
+    def do_PUT(self) -> None:
+        """An object."""
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        path = unquote(urlsplit(self.path).path)
+        self.server.calls.append(f"PUT {path}")
+        self.server.objects[path] = body
+        self.reply(200, ETag='"1"')
+
+    def do_DELETE(self) -> None:
+        """Nothing is there to be deleted."""
+        self.server.calls.append(f"DELETE {self.path}")
+        self.reply(204)
+
+    def do_POST(self) -> None:
+        """An answer of the function, or a question to the catalog or for the secret."""
+        now = time.perf_counter()
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.path.startswith(RUNTIME):
+            invocation = self.server.invocation
+            if self.path.endswith("/response"):
+                invocation.answered_s = now
+            invocation.answer = body
+            self.reply(202)
+            invocation.done.set()
+            return
+        target = self.headers.get("X-Amz-Target", "")
+        self.server.calls.append(target)
+        if target.startswith("secretsmanager."):
+            secret = {"Name": "key", "SecretString": "0f" * 32}
+            self.reply(200, json.dumps(secret).encode())
+        elif ".Get" in target:
+            self.reply(400, NOT_THERE)
+        else:
+            self.reply(200, b"{}")
+
+
+def start(stand_in: StandIn, bootstrap: Path, event: bytes) -> tuple[float, float]:
+    """Spawns a function; milliseconds to its first poll and to its answer."""
+    stand_in.invocation = Invocation(event)
+    stand_in.calls.clear()
+    endpoint = f"http://{stand_in.address}"
+    environment = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_FUNCTION_NAME": bootstrap.parent.name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "1",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "log",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "log",
+        "AWS_LAMBDA_RUNTIME_API": stand_in.address,
+        "AWS_REGION": "us-east-1",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "GLUE_DATABASE": "stedi",
+        "LAKE_BUCKET": "lake",
+        "PATH": os.environ["PATH"],
+        "PSEUDONYM_KEY_SECRET": "key",
+        "RUST_LOG": "WARN",
+    }
+    with tempfile.TemporaryFile() as log:
+        spawned_s = time.perf_counter()
+        process = subprocess.Popen([bootstrap], env=environment, stdout=log, stderr=log)
+        stand_in.invocation.done.wait(ANSWER_S_MAX)
+        process.kill()
+        process.wait()
+        log.seek(0)
+        said = log.read().decode()
+    invocation = stand_in.invocation
+    answered = {"batchItemFailures": []}
+    if invocation.polled_s is None or invocation.answered_s is None:
+        raise Failed(f"{bootstrap} did not answer: {invocation.answer.decode()} {said}")
+    if json.loads(invocation.answer) != answered:
+        raise Failed(f"{bootstrap} answered {invocation.answer.decode()}: {said}")
+    return tuple(1e3 * (at - spawned_s) for at in (invocation.polled_s, invocation.answered_s))
+
+
+def zip_bytes(bootstrap: Path) -> int:
+    """Size of what is deployed."""
+    with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            archive.write(bootstrap, "bootstrap")
+        return Path(file.name).stat().st_size
+
+
+def line(stand_in: StandIn, bootstrap: Path, runs: int) -> str:
+    """What is found of a function."""
+    event = (ROOT / "events" / bootstrap.parent.name / EVENT).read_bytes()
+    start(stand_in, bootstrap, event)
+    times = [start(stand_in, bootstrap, event) for _ in range(runs)]
+    cells = []
+    for taken in zip(*times, strict=True):
+        cells += [f"{statistics.median(taken):.1f}", f"{max(taken):.1f}"]
+    sizes = [f"{size / 1e6:.1f}" for size in (zip_bytes(bootstrap), bootstrap.stat().st_size)]
+    name, calls = bootstrap.parent.name, len(stand_in.calls)
+    return f"| `{name}` | {' | '.join([*cells, str(calls), *sizes])} |"
+
+
+def main() -> int:
+    """Times all functions."""
+    parser = argparse.ArgumentParser(description="How the functions start.")
+    parser.add_argument("--built", type=Path, default=ROOT / "target" / "lambda")
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("COLD-START.md"))
+    arguments = parser.parse_args()
+    bootstraps = [arguments.built / function / "bootstrap" for function in FUNCTIONS]
+    for bootstrap in bootstraps:
+        if not bootstrap.is_file():
+            print(
+                f"{bootstrap} is not there; build it: cargo lambda build --release", file=sys.stderr
+            )
+            return 2
+    stand_in = StandIn()
+    threading.Thread(target=stand_in.serve_forever, daemon=True).start()
+    try:
+        lines = [line(stand_in, bootstrap, arguments.runs) for bootstrap in bootstraps]
+    except Failed as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    git = shutil.which("git") or "git"
+    described = [git, "-C", str(ROOT), "describe", "--always", "--dirty"]
+    commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
+    cpu = next(
+        (
+            text.split(":")[1].strip()
+            for text in Path("/proc/cpuinfo").read_text().splitlines()
+            if text.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    document = f"""# How the functions start
+
+{datetime.date.today()}, {cpu}, at {commit}. Medians and longest of {arguments.runs} runs,
+milliseconds from spawn; written by `tests/bench/cold_start.py`, which says what is in it.
+
+| function | first poll | longest | first answer | longest | calls until then | zip, MB | unzipped |
+|---|---:|---:|---:|---:|---:|---:|---:|
+{chr(10).join(lines)}
+"""
+    arguments.out.write_text(document, encoding="utf-8")
+    print(document)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
