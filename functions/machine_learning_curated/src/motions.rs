@@ -23,7 +23,56 @@ pub struct Motions {
 enum Order {
     /// Of the rows of the only batch: their times.
     OfOne(ScalarBuffer<i64>),
-    OfMany(Vec<Place>),
+    OfMany(Places),
+}
+
+/// Readings of many batches, by time; with the first of each stretch of time, so that a leap over
+/// many looks at few of them.
+struct Places {
+    places: Vec<Place>,
+    firsts: Vec<u32>,
+    /// Where the first stretch begins, and how long each is.
+    begin_ms: i64,
+    stretch_ms: u64,
+}
+
+/// How many readings a stretch has on average.
+const OF_STRETCH: usize = 16;
+
+impl Places {
+    fn of(mut places: Vec<Place>) -> Self {
+        // A stable sort merges what is sorted already.
+        places.sort_by_key(|place| place.time_ms);
+        let begin_ms = places.first().map_or(0, |place| place.time_ms);
+        let whole_ms = places.last().map_or(0, |place| place.time_ms.abs_diff(begin_ms));
+        let stretches = (places.len() / OF_STRETCH).max(1);
+        let stretch_ms = (whole_ms / stretches as u64).saturating_add(1);
+        let mut firsts = Vec::with_capacity(stretches);
+        let mut next_ms = 0_u64;
+        for (number, place) in (0..).zip(&places) {
+            while firsts.len() < stretches && place.time_ms.abs_diff(begin_ms) >= next_ms {
+                firsts.push(number);
+                next_ms = next_ms.saturating_add(stretch_ms);
+            }
+        }
+        Self { places, firsts, begin_ms, stretch_ms }
+    }
+
+    /// How many readings from `reading` on are before a time.
+    fn before(&self, reading: usize, time_ms: i64) -> usize {
+        let is_before = |place: &Place| place.time_ms < time_ms;
+        let rest = &self.places[reading..];
+        let near = before(&rest[..rest.len().min(OF_STRETCH)], is_before);
+        if near < OF_STRETCH {
+            return near;
+        }
+        // It is after the first of all: there are some before it.
+        let stretch = time_ms.abs_diff(self.begin_ms) / self.stretch_ms;
+        let first = usize::try_from(stretch).ok().and_then(|stretch| self.firsts.get(stretch));
+        let first = first.or(self.firsts.last()).map_or(0, |first| *first as usize);
+        let known = first.saturating_sub(reading).max(near);
+        known + before(&rest[known..], is_before)
+    }
 }
 
 /// Where a reading is.
@@ -52,16 +101,14 @@ impl Motions {
                 row,
             }));
         }
-        // A stable sort merges what is sorted already.
-        places.sort_by_key(|place| place.time_ms);
-        Ok(Self { batches, order: Order::OfMany(places) })
+        Ok(Self { batches, order: Order::OfMany(Places::of(places)) })
     }
 
     /// Time of a reading; `None` after the last.
     pub(crate) fn time_ms(&self, reading: usize) -> Option<i64> {
         match &self.order {
             Order::OfOne(times) => times.get(reading).copied(),
-            Order::OfMany(places) => places.get(reading).map(|place| place.time_ms),
+            Order::OfMany(of) => of.places.get(reading).map(|place| place.time_ms),
         }
     }
 
@@ -69,7 +116,7 @@ impl Motions {
     pub(crate) fn before(&self, reading: usize, time_ms: i64) -> usize {
         match &self.order {
             Order::OfOne(times) => before(&times[reading..], |time| *time < time_ms),
-            Order::OfMany(places) => before(&places[reading..], |place| place.time_ms < time_ms),
+            Order::OfMany(of) => of.before(reading, time_ms),
         }
     }
 
@@ -90,9 +137,9 @@ impl Motions {
     pub(crate) fn chosen(&self, numbers: Vec<u32>) -> Chosen<'_> {
         let rows = match &self.order {
             Order::OfOne(_) => Rows::OfOne(numbers.into()),
-            Order::OfMany(places) => {
+            Order::OfMany(of) => {
                 let place = |number: u32| {
-                    let Place { batch, row, .. } = places[number as usize];
+                    let Place { batch, row, .. } = of.places[number as usize];
                     (batch as usize, row as usize)
                 };
                 Rows::OfMany(numbers.into_iter().map(place).collect())
@@ -113,8 +160,8 @@ impl<'a> Texts<'a> {
     pub(crate) fn value(&self, reading: usize) -> &'a str {
         match &self.motions.order {
             Order::OfOne(_) => self.columns[0].value(reading),
-            Order::OfMany(places) => {
-                let Place { batch, row, .. } = places[reading];
+            Order::OfMany(of) => {
+                let Place { batch, row, .. } = of.places[reading];
                 self.columns[batch as usize].value(row as usize)
             }
         }
@@ -139,6 +186,36 @@ impl Chosen<'_> {
         match &self.rows {
             Rows::OfOne(rows) => take(columns[0], rows, None),
             Rows::OfMany(rows) => interleave(&columns, rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_before_a_time_are_counted_however_the_times_lie() {
+        let even = |number: i64| number * 3;
+        let bursts = |number: i64| number / 40 * 1_000 + number % 4;
+        let extremes = |number: i64| if number % 2 == 0 { i64::MIN + number } else { i64::MAX };
+        for time_of in [even, bursts, extremes, |_| 7] {
+            for count in [0, 1, 15, 16, 17, 500] {
+                let place = |number| Place { time_ms: time_of(number), batch: 0, row: 0 };
+                let places = Places::of((0..count).map(place).collect());
+                let times: Vec<i64> = places.places.iter().map(|place| place.time_ms).collect();
+                let near = times
+                    .iter()
+                    .flat_map(|time| [time.saturating_sub(1), *time, time.saturating_add(1)]);
+                for time_ms in near.chain([i64::MIN, 0, i64::MAX]) {
+                    for reading in [0, 1, 20, 300].into_iter().filter(|it| *it <= times.len()) {
+                        let rest = &times[reading..];
+                        let wanted = rest.iter().filter(|time| **time < time_ms).count();
+                        let found = places.before(reading, time_ms);
+                        assert_eq!(found, wanted, "{time_ms} from {reading} on in {times:?}");
+                    }
+                }
+            }
         }
     }
 }
