@@ -16,8 +16,6 @@ import argparse
 import datetime
 import json
 import os
-import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,20 +23,14 @@ import tempfile
 import threading
 import time
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = (
-    "customer_landing_to_trusted",
-    "accelerometer_landing_to_trusted",
-    "customer_trusted_to_curated",
-    "step_trainer_landing_to_trusted",
-    "machine_learning_curated",
-    "readings_compacted",
-)
+from bench import ROOT, commit, machine
+
+# Of each function, in a folder of its name.
 EVENT = "sqs_eventbridge.json"
 RUNTIME = "/2018-06-01/runtime"
 ANSWER_S_MAX = 10.0
@@ -50,17 +42,6 @@ class Failed(Exception):
     """A function did not start or did not answer as it should."""
 
 
-@dataclass
-class Invocation:
-    """What one process did."""
-
-    event: bytes
-    polled_s: float | None = None
-    answered_s: float | None = None
-    answer: bytes = b""
-    done: threading.Event = field(default_factory=threading.Event)
-
-
 class StandIn(ThreadingHTTPServer):
     """The Runtime API, a bucket, a catalog and a secret; for one process, so that none is taken for
     the one before.
@@ -68,11 +49,15 @@ class StandIn(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, invocation: Invocation, objects: dict[str, bytes]) -> None:
+    def __init__(self, event: bytes, objects: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.invocation = invocation
+        self.event = event
         self.objects = objects
-        self.calls: list[str] = []
+        self.calls = 0
+        self.polled_s: float | None = None
+        self.answered_s: float | None = None
+        self.answer = b""
+        self.done = threading.Event()
 
     def __enter__(self) -> StandIn:
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -116,8 +101,8 @@ class Answers(BaseHTTPRequestHandler):
         now = time.perf_counter()
         if self.path == f"{RUNTIME}/invocation/next":
             return self.next_invocation(now)
+        self.server.calls += 1
         address = urlsplit(self.path)
-        self.server.calls.append(f"{self.command} {address.path}")
         if "list-type=2" in address.query:
             listing = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
             return self.reply(200, listing)
@@ -131,32 +116,30 @@ class Answers(BaseHTTPRequestHandler):
 
     def next_invocation(self, now: float) -> None:
         """Gives the one event there is, and nothing to who asks again."""
-        invocation = self.server.invocation
-        if invocation.polled_s is None:
-            invocation.polled_s = now
+        if self.server.polled_s is None:
+            self.server.polled_s = now
             self.reply(
                 200,
-                invocation.event,
+                self.server.event,
                 Content_Type="application/json",
                 Lambda_Runtime_Aws_Request_Id="8476a536-e9f4-11e8-9739-2dfe598c3fcd",
                 Lambda_Runtime_Deadline_Ms=str(int(time.time() * 1000) + 120_000),
                 Lambda_Runtime_Invoked_Function_Arn="arn:aws:lambda:us-east-1:1:function:f",
             )
         else:
-            invocation.done.wait(ANSWER_S_MAX)
+            self.server.done.wait(ANSWER_S_MAX)
             self.close_connection = True
 
     def do_PUT(self) -> None:
         """An object."""
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        path = unquote(urlsplit(self.path).path)
-        self.server.calls.append(f"PUT {path}")
-        self.server.objects[path] = body
+        self.server.calls += 1
+        self.server.objects[unquote(urlsplit(self.path).path)] = body
         self.reply(200, ETag='"1"')
 
     def do_DELETE(self) -> None:
         """Nothing is there to be deleted."""
-        self.server.calls.append(f"DELETE {self.path}")
+        self.server.calls += 1
         self.reply(204)
 
     def do_POST(self) -> None:
@@ -164,15 +147,14 @@ class Answers(BaseHTTPRequestHandler):
         now = time.perf_counter()
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if self.path.startswith(RUNTIME):
-            invocation = self.server.invocation
             if self.path.endswith("/response"):
-                invocation.answered_s = now
-            invocation.answer = body
+                self.server.answered_s = now
+            self.server.answer = body
             self.reply(202)
-            invocation.done.set()
+            self.server.done.set()
             return
+        self.server.calls += 1
         target = self.headers.get("X-Amz-Target", "")
-        self.server.calls.append(target)
         if target.startswith("secretsmanager."):
             secret = {"Name": "key", "SecretString": "0f" * 32}
             self.reply(200, json.dumps(secret).encode())
@@ -193,7 +175,7 @@ class Started:
 
 def start(bootstrap: Path, event: bytes, objects: dict[str, bytes]) -> Started:
     """Spawns a function in front of these objects."""
-    with StandIn(Invocation(event), objects) as stand_in:
+    with StandIn(event, objects) as stand_in:
         return answer(stand_in, bootstrap)
 
 
@@ -219,20 +201,17 @@ def answer(stand_in: StandIn, bootstrap: Path) -> Started:
     with tempfile.TemporaryFile() as log:
         spawned_s = time.perf_counter()
         process = subprocess.Popen([bootstrap], env=environment, stdout=log, stderr=log)
-        stand_in.invocation.done.wait(ANSWER_S_MAX)
+        stand_in.done.wait(ANSWER_S_MAX)
         process.kill()
         process.wait()
         log.seek(0)
         said = log.read().decode()
-    invocation = stand_in.invocation
-    if invocation.polled_s is None or invocation.answered_s is None:
-        raise Failed(f"{bootstrap} did not answer: {invocation.answer.decode()} {said}")
-    if json.loads(invocation.answer) != {"batchItemFailures": []}:
-        raise Failed(f"{bootstrap} answered {invocation.answer.decode()}: {said}")
-    polled_ms, answered_ms = (
-        1e3 * (at - spawned_s) for at in (invocation.polled_s, invocation.answered_s)
-    )
-    return Started(polled_ms, answered_ms, len(stand_in.calls))
+    polled_s, answered_s, answered = stand_in.polled_s, stand_in.answered_s, stand_in.answer
+    if polled_s is None or answered_s is None:
+        raise Failed(f"{bootstrap} did not answer: {answered.decode()} {said}")
+    if json.loads(answered) != {"batchItemFailures": []}:
+        raise Failed(f"{bootstrap} answered {answered.decode()}: {said}")
+    return Started(1e3 * (polled_s - spawned_s), 1e3 * (answered_s - spawned_s), stand_in.calls)
 
 
 def zip_bytes(bootstrap: Path) -> int:
@@ -266,7 +245,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("COLD-START.md"))
     arguments = parser.parse_args()
-    bootstraps = [arguments.built / function / "bootstrap" for function in FUNCTIONS]
+    functions = sorted(event.parent.name for event in (ROOT / "events").glob(f"*/{EVENT}"))
+    bootstraps = [arguments.built / function / "bootstrap" for function in functions]
     for bootstrap in bootstraps:
         if not bootstrap.is_file():
             print(
@@ -278,21 +258,11 @@ def main() -> int:
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 1
-    git = shutil.which("git") or "git"
-    described = [git, "-C", str(ROOT), "describe", "--always", "--dirty"]
-    commit = subprocess.run(described, capture_output=True, text=True, check=True).stdout.strip()
-    cpu = next(
-        (
-            text.split(":")[1].strip()
-            for text in Path("/proc/cpuinfo").read_text().splitlines()
-            if text.startswith("model name")
-        ),
-        platform.processor(),
-    )
     document = f"""# How the functions start
 
-{datetime.date.today()}, {cpu}, at {commit}. Medians and longest of {arguments.runs} runs,
-milliseconds from spawn; written by `tests/bench/cold_start.py`, which says what is in it.
+{datetime.date.today()}, {machine()["cpu"]}, in a clone at {commit()}. Medians and longest of
+{arguments.runs} runs, milliseconds from spawn; written by `tests/bench/cold_start.py`, which says
+what is in it.
 
 | function | first poll | longest | first answer | longest | calls until then | zip, MB | unzipped |
 |---|---:|---:|---:|---:|---:|---:|---:|
