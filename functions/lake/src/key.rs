@@ -283,8 +283,10 @@ impl LakeKey {
 
     /// Wraps a secret of at least [`Self::BYTES_MIN`] bytes.
     pub fn new(secret: &[u8]) -> Option<Self> {
-        let is_long = secret.len() >= Self::BYTES_MIN;
-        is_long.then(|| Hmac::new_from_slice(secret).ok().map(Self)).flatten()
+        if secret.len() < Self::BYTES_MIN {
+            return None;
+        }
+        Hmac::new_from_slice(secret).ok().map(Self)
     }
 
     /// Hash of a person, by `key(email)`.
