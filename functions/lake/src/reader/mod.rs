@@ -37,7 +37,8 @@
 //! A library reads a record or refuses it; the reader must also say that a record is right as far
 //! as it goes, which byte breaks it, where the next may begin, and how a number was written, and
 //! must do so once over the bytes. Tried on the feeds as `infra/generate` makes them, lines to the
-//! same Arrow columns (2026-11-24, one core of a shared virtual machine, MB/s of the fastest sample;
+//! same Arrow columns (2026-11-24, before tokens were written where they stay, which made the reader an
+//! eighth faster; one core of a shared virtual machine, MB/s of the fastest sample;
 //! `tests/bench/stages` has all of it, and where the time goes):
 //!
 //! | | accelerometer | step trainer | customer |
