@@ -34,6 +34,8 @@ struct State {
     /// Draws what comes next, where events are to be delivered out of order.
     chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
+    /// Who has more keys to come.
+    coming: usize,
     /// Keys that were ever queued.
     queued: u64,
     /// Keys that were worked on.
@@ -51,6 +53,23 @@ impl Batch {
     /// Whom to invoke.
     pub(crate) fn function(&self) -> FunctionName {
         self.stage.0
+    }
+}
+
+/// Keys are to come: until it is dropped the chain is not at rest, though nothing waits.
+pub(crate) struct Coming(Arc<Queues>);
+
+impl Coming {
+    pub(crate) fn to(queues: &Arc<Queues>) -> Self {
+        queues.state().coming += 1;
+        Self(Arc::clone(queues))
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.state().coming -= 1;
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -114,7 +133,7 @@ impl Queues {
                 let first = state.waiting.keys().next().copied();
                 let ahead = state.running.keys().next().copied();
                 match (first, ahead) {
-                    (None, None) => return None,
+                    (None, None) if state.coming == 0 => return None,
                     (Some(_), _) if state.chaos.is_some() => return state.draw(),
                     (Some(stage), ahead) if ahead.is_none_or(|ahead| stage <= ahead) => {
                         return Some(state.take(stage, workers));
@@ -277,5 +296,30 @@ impl Upload for AnnouncingUpload {
 
     async fn abort(self: Box<Self>) -> Result<(), StoreError> {
         self.upload.abort().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn the_chain_is_not_at_rest_while_keys_are_to_come() {
+        let queues = Arc::new(Queues::new(Routes::deployed().unwrap(), None));
+        let mut context = Context::from_waker(Waker::noop());
+        let coming = Coming::to(&queues);
+        let mut next = pin!(queues.next(1));
+        assert!(next.as_mut().poll(&mut context).is_pending(), "nothing waits yet");
+        queues.announce(&ObjectKey::new("landing/customer/a.json"));
+        let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("one key waits") };
+        queues.finish(&batch);
+
+        let mut next = pin!(queues.next(1));
+        assert!(next.as_mut().poll(&mut context).is_pending(), "more may come");
+        drop(coming);
+        assert!(matches!(next.poll(&mut context), Poll::Ready(None)), "none will");
     }
 }

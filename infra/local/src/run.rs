@@ -8,15 +8,20 @@ use std::time::{Duration, Instant};
 
 use ::generate::Options;
 use chain::Routes;
+use indicatif::MultiProgress;
+use lake::key::ObjectKey;
+use lake::layout;
 use lake::store::FolderStore;
+use lake::tables::Stream;
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use crate::args::{Format, RunArgs};
 use crate::engine::{Effort, Engine};
 use crate::failure::Failure;
 use crate::feeds::{self, FeedFile};
 use crate::home::{Home, Opening};
-use crate::queues::{AnnouncingStore, Queues};
+use crate::queues::{AnnouncingStore, Coming, Queues};
 use crate::status::{self, Status, block_on_threads};
 use crate::{generate, progress, render};
 
@@ -38,7 +43,6 @@ pub(crate) struct Summary {
 }
 
 /// The landing objects a command dealt with itself.
-#[derive(Default)]
 pub(crate) struct Counts {
     pub(crate) files_put: usize,
     pub(crate) files_unchanged: usize,
@@ -74,8 +78,9 @@ async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summa
     let opening = Opening { policies, parts, people, ..Opening::as_it_is() };
     let started = start(&home, opening, args.chaos).await?;
     started.engine.reconcile().await?;
-    let counts = put(&started, &files)?;
-    finish(started, counts, sample).await
+    let (counts, effort) =
+        bring_in(&started.engine, &started.folder, files, args.chaos.is_some()).await?;
+    conclude(started, counts, effort, sample).await
 }
 
 /// Opens a lake and makes its chain ready.
@@ -103,7 +108,17 @@ pub(crate) async fn finish(
     counts: Counts,
     sample: Option<String>,
 ) -> Result<Summary, Failure> {
-    let effort = watched(&started.engine).await?;
+    let effort = watched(&started.engine, &MultiProgress::new()).await?;
+    conclude(started, counts, effort, sample).await
+}
+
+/// Says what came of a chain that is at rest.
+async fn conclude(
+    started: Started,
+    counts: Counts,
+    effort: Effort,
+    sample: Option<String>,
+) -> Result<Summary, Failure> {
     let took = started.at.elapsed();
     effort.check()?;
     let lake = &started.engine.lake;
@@ -132,41 +147,78 @@ fn make_sample(args: &RunArgs) -> Result<String, Failure> {
     ))
 }
 
-/// Puts files into the landing zone, some at once; those that lie there already are left alone.
-fn put(started: &Started, files: &[FeedFile]) -> Result<Counts, Failure> {
-    let bar = progress::bar(files.len() as u64, "files");
+/// Puts files into the landing zone, and lets the chain come to rest.
+///
+/// One worker folds all customers, and the readings wait for it: meanwhile the other cores put them.
+/// Where events are to be delivered in any order, all files are put first.
+async fn bring_in(
+    engine: &Engine,
+    folder: &Arc<FolderStore>,
+    files: Vec<FeedFile>,
+    in_any_order: bool,
+) -> Result<(Counts, Effort), Failure> {
+    let customers = layout::landing(Stream::Customer);
+    let is_first = |file: &FeedFile| in_any_order || file.key.after(customers).is_some();
+    let (first, readings): (Vec<_>, Vec<_>) = files.into_iter().partition(is_first);
+    let bars = MultiProgress::new();
+    let counts = put(folder, &engine.queues, &first, engine.workers, &bars)?;
+
+    let folding = usize::from(counts.files_put > 0);
+    let threads = engine.workers.saturating_sub(folding).max(1);
+    let coming = Coming::to(&engine.queues);
+    let (folder, queues, put_bars) = (Arc::clone(folder), Arc::clone(&engine.queues), bars.clone());
+    let putting = spawn_blocking(move || {
+        let counts = put(&folder, &queues, &readings, threads, &put_bars);
+        drop(coming);
+        counts
+    });
+    let (effort, put) = tokio::join!(watched(engine, &bars), putting);
+    let put = put.map_err(|error| Failure::Other(format!("putting files ended: {error}")))??;
+    let counts = Counts {
+        files_put: counts.files_put + put.files_put,
+        files_unchanged: counts.files_unchanged + put.files_unchanged,
+    };
+    Ok((counts, effort?))
+}
+
+/// Puts files into the landing zone, some at once, and announces them together; those that lie there
+/// already are left alone.
+fn put(
+    folder: &FolderStore,
+    queues: &Queues,
+    files: &[FeedFile],
+    threads: usize,
+    bars: &MultiProgress,
+) -> Result<Counts, Failure> {
+    let bar = bars.add(progress::bar(files.len() as u64, "files"));
     bar.set_message("putting");
     let next = AtomicUsize::new(0);
     let put_some = || {
-        let mut counts = Counts::default();
+        let mut put = Vec::new();
         while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if started.folder.import(&file.path, &file.key)? {
-                started.engine.queues.announce(&file.key);
-                counts.files_put += 1;
-            } else {
-                counts.files_unchanged += 1;
+            if folder.import(&file.path, &file.key)? {
+                put.push(&file.key);
             }
             bar.inc(1);
         }
-        Ok::<_, Failure>(counts)
+        Ok::<_, Failure>(put)
     };
-    let counts = thread::scope(|scope| {
-        let workers: Vec<_> = (0..started.engine.workers).map(|_| scope.spawn(put_some)).collect();
-        let mut all = Counts::default();
-        for worker in workers {
-            let counts = worker.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-            all.files_put += counts.files_put;
-            all.files_unchanged += counts.files_unchanged;
-        }
-        Ok(all)
+    let put: Result<Vec<_>, Failure> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(put_some)).collect();
+        let joined = threads.into_iter();
+        joined.map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     bar.finish_and_clear();
-    counts
+    let keys: Vec<&ObjectKey> = put?.concat();
+    for key in &keys {
+        queues.announce(key);
+    }
+    Ok(Counts { files_put: keys.len(), files_unchanged: files.len() - keys.len() })
 }
 
 /// Comes to rest, with a progress bar.
-async fn watched(engine: &Engine) -> Result<Effort, Failure> {
-    let bar = progress::bar(0, "objects");
+async fn watched(engine: &Engine, bars: &MultiProgress) -> Result<Effort, Failure> {
+    let bar = bars.add(progress::bar(0, "objects"));
     bar.set_message("deriving");
     let rest = engine.come_to_rest();
     tokio::pin!(rest);
