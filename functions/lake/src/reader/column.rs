@@ -10,6 +10,7 @@ use super::fragment::Reason;
 use super::names::unescape;
 use super::number;
 use super::record::{Kind, Token};
+use super::scan::plain_text;
 
 /// A value that its column does not take, and what was found, in kind.
 #[derive(Debug)]
@@ -139,7 +140,44 @@ impl Column {
         Ok(())
     }
 
-    fn push_null(&mut self, seen: &mut Seen) {
+    /// Whether values of this kind are what the column is made for.
+    pub(super) fn is_native(&self, kind: Kind) -> bool {
+        match self.values {
+            Values::Text(..) => kind == Kind::Text,
+            Values::Long(_) | Values::Int(_) => kind == Kind::Integer,
+            Values::Double(_) => matches!(kind, Kind::Integer | Kind::Number),
+        }
+    }
+
+    /// Appends the value at `i` and says where it ends, if it is the column's own kind of value, short
+    /// and present; nothing otherwise. Of a text `i` is the place after the quote.
+    #[inline(always)]
+    pub(super) fn take(&mut self, view: &[u8], i: usize, seen: &mut Seen) -> Option<usize> {
+        let end = match &mut self.values {
+            Values::Text(texts, ends) => {
+                let end = plain_text(view, i)?;
+                if end == i || view[i] == b' ' {
+                    return None;
+                }
+                push_short(texts, ends, &view[i..], end - i);
+                end
+            }
+            Values::Double(doubles) => {
+                let (end, figure) = number::short(view, i, true)?;
+                doubles.push(figure.double(&view[i..end])?);
+                end
+            }
+            Values::Long(_) | Values::Int(_) => {
+                let (end, figure) = number::short(view, i, false)?;
+                self.push_whole(figure.whole(&view[i..end]), seen).ok()?;
+                return Some(end);
+            }
+        };
+        self.valid.append_non_null();
+        Some(end)
+    }
+
+    pub(super) fn push_null(&mut self, seen: &mut Seen) {
         seen.absent |= self.bit;
         match &mut self.values {
             Values::Text(texts, ends) => push_text(texts, ends, b""),
@@ -289,6 +327,22 @@ fn room_for(ends: &[i32]) -> Vec<i32> {
 fn push_text(texts: &mut Vec<u8>, ends: &mut Vec<i32>, text: &[u8]) {
     texts.extend_from_slice(text);
     // A batch is handed out long before its texts are that long.
+    ends.push(texts.len() as i32);
+}
+
+/// Appends the first `length` bytes of `rest`. Of a short text so many as a few registers hold are
+/// copied, and what is too much is cut off: a copy of any length is a call.
+#[inline(always)]
+fn push_short(texts: &mut Vec<u8>, ends: &mut Vec<i32>, rest: &[u8], length: usize) {
+    const SHORT: usize = 48;
+    match rest.first_chunk::<SHORT>() {
+        Some(chunk) if length <= SHORT => {
+            let end = texts.len() + length;
+            texts.extend_from_slice(chunk);
+            texts.truncate(end);
+        }
+        _ => texts.extend_from_slice(&rest[..length]),
+    }
     ends.push(texts.len() as i32);
 }
 

@@ -25,6 +25,7 @@ use super::names::Names;
 use super::record::Record;
 use super::rows::{Fault, Rows};
 use super::scan::{self, Scan};
+use super::shape::Shape;
 use super::unknown::Unknown;
 use super::{Limits, Sink, Summary};
 use crate::tables::Stream;
@@ -33,12 +34,16 @@ const CUT_OFF: &str = "the record begins and does not end before the next, or be
                        object; deliver it whole";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// So many bytes decide what was left undecided, as a rule.
+const STITCH_BYTES: usize = 512;
+
 /// Cuts the source into records and fragments.
 pub(super) struct Framing {
     limits: Limits,
     names: Names,
     record: Record,
     rows: Rows,
+    shape: Shape,
     /// Bytes not decided on yet.
     buffer: Vec<u8>,
     /// Place of the buffer's first byte in the source.
@@ -94,6 +99,7 @@ impl Framing {
             names: Names::new(stream),
             record: Record::default(),
             rows: Rows::new(stream, limits),
+            shape: Shape::default(),
             buffer: Vec::new(),
             base: 0,
             before: b'\n',
@@ -106,13 +112,34 @@ impl Framing {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn go_the_long_way(&mut self) {
+        self.shape = Shape::never();
+    }
+
     /// Takes the next bytes of the source.
+    ///
+    /// They are read where they are. Only what was left undecided before is put together with as many
+    /// of them as decide it, and what is left of them is kept for the next.
     pub(super) fn push(&mut self, piece: &[u8], sink: &mut dyn Sink) {
         self.summary.source_bytes += piece.len() as u64;
-        self.buffer.extend_from_slice(piece);
-        if self.buffer.len() >= self.retry_bytes {
-            self.advance(false, sink);
+        let mut piece = piece;
+        while !self.buffer.is_empty() {
+            let taken = piece.len().min(self.buffer.len().max(STITCH_BYTES));
+            self.buffer.extend_from_slice(&piece[..taken]);
+            if self.buffer.len() >= self.retry_bytes {
+                self.advance(false, sink);
+            }
+            if taken == piece.len() {
+                return;
+            }
+            // If only bytes of this piece are undecided, they are read again where they are.
+            let again = if self.buffer.len() <= taken { self.buffer.len() } else { 0 };
+            self.buffer.truncate(self.buffer.len() - again);
+            piece = &piece[taken - again..];
         }
+        let stop = self.walk(piece, false, sink);
+        self.buffer.extend_from_slice(&piece[stop..]);
     }
 
     /// Ends the source, which is `whole` unless decompression broke off.
@@ -141,14 +168,22 @@ impl Framing {
         self.summary
     }
 
+    /// Goes on in the buffer, and keeps what is undecided.
     fn advance(&mut self, end: bool, sink: &mut dyn Sink) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        let stop = self.walk(&buffer, end, sink);
+        buffer.drain(..stop);
+        self.buffer = buffer;
+    }
+
+    /// Goes on in bytes that begin at the base, up to what is undecided; that is the new base.
+    fn walk(&mut self, bytes: &[u8], end: bool, sink: &mut dyn Sink) -> usize {
         self.retry_bytes = 0;
         let mut i = 0;
         let stop = loop {
             let step = match self.wreck.is_some() {
-                false => self.between(&buffer, i, end, sink),
-                true => self.within(&buffer, i, end, sink),
+                false => self.between(bytes, i, end, sink),
+                true => self.within(bytes, i, end, sink),
             };
             match step {
                 Step::Next(next) => i = next,
@@ -156,11 +191,10 @@ impl Framing {
             }
         };
         if stop > 0 {
-            self.before = buffer[stop - 1];
+            self.before = bytes[stop - 1];
             self.base += stop as u64;
-            buffer.drain(..stop);
         }
-        self.buffer = buffer;
+        stop
     }
 
     /// Goes over separators to the next record.
@@ -191,7 +225,10 @@ impl Framing {
         match buffer.get(i) {
             None => Step::Wait(i),
             Some(_) if wait => Step::Wait(i),
-            Some(b'{') => self.attempt(buffer, i, end, sink),
+            Some(b'{') => match self.follow(buffer, i) {
+                Some(length) => self.took(length, i, sink),
+                None => self.attempt(buffer, i, end, sink),
+            },
             Some(_) => {
                 let message = "bytes that belong to no record; remove them, or complete the \
                                record they are left of";
@@ -199,6 +236,33 @@ impl Framing {
                 Step::Next(i)
             }
         }
+    }
+
+    /// Takes the record at `start` the short way, if it has the shape of those before; its length.
+    #[inline]
+    fn follow(&mut self, buffer: &[u8], start: usize) -> Option<usize> {
+        if !self.shape.is_known() {
+            return None;
+        }
+        let longest = self.limits.record_bytes_max.min(buffer.len() - start);
+        let taken = self.rows.follow(&self.shape, &buffer[start..start + longest]);
+        self.shape.note(taken.is_some());
+        if taken.is_some() {
+            self.records += 1;
+            self.lines.objects += 1;
+            self.lines.clean &= self.lines.objects == 1;
+        }
+        taken
+    }
+
+    /// A record became a row.
+    fn took(&mut self, length: usize, start: usize, sink: &mut dyn Sink) -> Step {
+        self.summary.rows += 1;
+        self.summary.row_bytes += length as u64;
+        if self.rows.full() {
+            self.flush(sink);
+        }
+        Step::Next(start + length)
     }
 
     /// Goes on in a wreck to the next place where a record may begin.
@@ -326,11 +390,8 @@ impl Framing {
         self.lines.clean &= self.lines.objects == 1 && !self.record.line_feeds;
         match admitted {
             Ok(()) => {
-                self.summary.rows += 1;
-                self.summary.row_bytes += length as u64;
-                if self.rows.full() {
-                    self.flush(sink);
-                }
+                self.rows.teach(&mut self.shape, view, &self.record);
+                return self.took(length, start, sink);
             }
             Err(fault) => {
                 let offset_bytes = self.base + start as u64;

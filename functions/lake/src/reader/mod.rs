@@ -66,6 +66,7 @@ mod quarantine;
 mod record;
 mod rows;
 mod scan;
+mod shape;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -181,6 +182,14 @@ impl Reader {
     /// A reader for one object of a stream.
     pub fn new(stream: Stream, limits: &Limits) -> Self {
         Self { source: Source::new(), framing: Framing::new(stream, limits) }
+    }
+
+    /// A reader that takes no record the short way, so that it can be seen to come to the same.
+    #[cfg(test)]
+    fn the_long_way(stream: Stream, limits: &Limits) -> Self {
+        let mut reader = Self::new(stream, limits);
+        reader.framing.go_the_long_way();
+        reader
     }
 
     /// Takes the next bytes of the object, as the store delivers them.

@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use super::fragment::Reason;
 
+/// A one in every byte of a word, and the highest bit of every byte.
+pub(super) const ONES: u64 = 0x0101_0101_0101_0101;
+pub(super) const HIGH: u64 = 0x8080_8080_8080_8080;
+
 /// Powers of ten.
 pub(super) const TENS: [u64; 19] = {
     let mut tens = [1; 19];
@@ -59,6 +63,83 @@ impl Figure {
         // The sign of a reading is a coin toss: no branch depends on it.
         Some(f64::from_bits(value.to_bits() | u64::from(self.negative) << 63))
     }
+}
+
+/// Why no digits could be read.
+pub(super) enum NoDigits {
+    /// The view ends before it is clear how many there are.
+    Cut,
+    /// Something else stands at this place.
+    At(usize),
+}
+
+/// The place from `start` that is no digit, at least one digit on, and the number they say appended to
+/// `before`. Eight bytes at a time.
+#[inline(always)]
+pub(super) fn digits(view: &[u8], start: usize, before: u64) -> Result<(usize, u64), NoDigits> {
+    // One digit is common, and a branch that is foreseen costs less than the place of the next
+    // byte computed from this one.
+    if let Some(&[one, next]) = view.get(start..start + 2)
+        && one.is_ascii_digit()
+        && !next.is_ascii_digit()
+    {
+        let said = before.wrapping_mul(10).wrapping_add(u64::from(one - b'0'));
+        return Ok((start + 1, said));
+    }
+    let mut i = start;
+    let mut said = before;
+    while let Some((word, _)) = view.get(i..).and_then(|rest| rest.split_first_chunk()) {
+        let word = u64::from_le_bytes(*word) ^ (ONES * 0x30);
+        // Ten or more, seen as a bit that nothing is carried into.
+        let others = (((word & !HIGH) + ONES * 0x76) | word) & HIGH;
+        if others == 0 {
+            said = said.wrapping_mul(100_000_000).wrapping_add(joined(word));
+            i += 8;
+            continue;
+        }
+        let length = others.trailing_zeros() as usize / 8;
+        if length > 0 {
+            // Moved up, the digits have zeros before them.
+            let joined = joined(word << (64 - 8 * length));
+            said = said.wrapping_mul(TENS[length]).wrapping_add(joined);
+        } else if i == start {
+            return Err(NoDigits::At(i));
+        }
+        return Ok((i + length, said));
+    }
+    loop {
+        match view.get(i) {
+            None => return Err(NoDigits::Cut),
+            Some(byte) if byte.is_ascii_digit() => {
+                said = said.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                i += 1;
+            }
+            Some(_) if i == start => return Err(NoDigits::At(i)),
+            Some(_) => return Ok((i, said)),
+        }
+    }
+}
+
+/// A number without exponent at `start`, with a fraction if it may have one, and the place after it.
+/// None if there is none, it is too long for a figure, or something else is to be looked at.
+#[inline(always)]
+pub(super) fn short(view: &[u8], start: usize, fraction: bool) -> Option<(usize, Figure)> {
+    let negative = *view.get(start)? == b'-';
+    let first = start + usize::from(negative);
+    let (mut end, mut mantissa) = digits(view, first, 0).ok()?;
+    let mut count = end - first;
+    if count > 1 && view[first] == b'0' {
+        return None;
+    }
+    let mut places = 0;
+    if fraction && view[end] == b'.' {
+        let point = end;
+        (end, mantissa) = digits(view, point + 1, mantissa).ok()?;
+        places = end - point - 1;
+        count += places;
+    }
+    let figure = Figure { mantissa, places: places as u8, negative, plain: true };
+    (count <= Figure::DIGITS_MAX).then_some((end, figure))
 }
 
 /// The number that eight digits say, the first in the lowest byte, each 0 to 9: neighbours are

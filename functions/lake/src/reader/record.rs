@@ -92,6 +92,15 @@ impl Record {
         self.closers.clear();
     }
 
+    /// Whether it is nothing but columns, each once, in ASCII.
+    pub(super) fn is_plain(&self) -> bool {
+        self.known
+            && self.repeated.is_empty()
+            && self.unknown.is_empty()
+            && !(self.nested_objects || self.beyond_ascii)
+            && self.flaw.is_none()
+    }
+
     /// Whether a value stands where a whole record may have been swallowed: no column takes an
     /// object or an array, and a record names at least one column.
     pub(super) fn may_swallow(&self) -> bool {

@@ -10,6 +10,7 @@ use super::column::{Column, Mismatch, Seen};
 use super::expectations::{Expectation, Otherwise, Predicate, expectations};
 use super::fragment::Reason;
 use super::record::{Record, Token};
+use super::shape::Shape;
 use crate::tables::Stream;
 
 /// Text after which a batch is handed out though it has fewer rows than it may.
@@ -96,6 +97,25 @@ impl Rows {
     /// Of each expectation, how many records did not meet it.
     pub(super) fn unmet(&self) -> BTreeMap<&'static str, u64> {
         self.rules.iter().map(|rule| (rule.expectation.name, rule.unmet)).collect()
+    }
+
+    /// Takes the record at the first byte of `view` as a row the short way, and says how long it is; if
+    /// that cannot be, nothing has changed.
+    #[inline]
+    pub(super) fn follow(&mut self, shape: &Shape, view: &[u8]) -> Option<usize> {
+        let mut seen = Seen::default();
+        let taken = shape.take(view, &mut self.columns, &mut seen);
+        if taken.is_some() && self.rules.iter().all(|rule| rule.unmet_by(&seen) == 0) {
+            self.rows += 1;
+            return taken;
+        }
+        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
+        None
+    }
+
+    /// Remembers the shape of a record that became a row.
+    pub(super) fn teach(&self, shape: &mut Shape, view: &[u8], record: &Record) {
+        shape.learn(view, record, &self.columns);
     }
 
     /// Takes a whole record as a row.

@@ -7,12 +7,8 @@
 
 use super::fragment::Reason;
 use super::names::Names;
-use super::number::{self, Figure};
+use super::number::{self, Figure, HIGH, NoDigits, ONES};
 use super::record::{ELSEWHERE, Kind, Record, Token};
-
-/// A one in every byte of a word, and the highest bit of every byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
 
 /// What a scan found at the start of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +39,37 @@ pub(super) fn object(
         Ok(end) => Scan::Whole(end),
         Err(Stopped) => scanner.stop,
     }
+}
+
+/// The closing quote of the text that starts at `i`, if all of it is ASCII without escapes, and seven
+/// bytes follow.
+#[inline(always)]
+pub(super) fn plain_text(view: &[u8], mut i: usize) -> Option<usize> {
+    loop {
+        let (word, _) = view.get(i..)?.split_first_chunk()?;
+        let word = u64::from_le_bytes(*word);
+        let other = marks(word, b'\\') | controls(word) | word & HIGH;
+        let stop = marks(word, b'"') | other;
+        if stop != 0 {
+            let first = stop & stop.wrapping_neg();
+            return (other & first == 0).then_some(i + stop.trailing_zeros() as usize / 8);
+        }
+        i += 8;
+    }
+}
+
+/// Where a byte of the word equals `byte`, its highest bit. The lowest set is exact, those above it
+/// need not be.
+#[inline(always)]
+fn marks(word: u64, byte: u8) -> u64 {
+    let x = word ^ (ONES * u64::from(byte));
+    x.wrapping_sub(ONES) & !x & HIGH
+}
+
+/// The same, where a byte is a control character.
+#[inline(always)]
+fn controls(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word & HIGH
 }
 
 struct Scanner<'a> {
@@ -194,50 +221,13 @@ impl Scanner<'_> {
         Ok(i + word.len())
     }
 
-    /// The place from `start` that is no digit, at least one digit on, and the number they say
-    /// appended to `before`. Eight bytes at a time.
+    /// The place from `start` that is no digit, and the number the digits say appended to `before`.
     #[inline(always)]
     fn digits(&mut self, start: usize, before: u64) -> Found<(usize, u64)> {
-        // One digit is common, and a branch that is foreseen costs less than the place of the next
-        // byte computed from this one.
-        if let Some(&[one, next]) = self.view.get(start..start + 2)
-            && one.is_ascii_digit()
-            && !next.is_ascii_digit()
-        {
-            let said = before.wrapping_mul(10).wrapping_add(u64::from(one - b'0'));
-            return Ok((start + 1, said));
-        }
-        let mut i = start;
-        let mut said = before;
-        while let Some((word, _)) = self.view.get(i..).and_then(|rest| rest.split_first_chunk()) {
-            let word = u64::from_le_bytes(*word) ^ (ONES * 0x30);
-            // Ten or more, seen as a bit that nothing is carried into.
-            let others = (((word & !HIGH) + ONES * 0x76) | word) & HIGH;
-            if others == 0 {
-                said = said.wrapping_mul(100_000_000).wrapping_add(number::joined(word));
-                i += 8;
-                continue;
-            }
-            let length = others.trailing_zeros() as usize / 8;
-            if length > 0 {
-                // Moved up, the digits have zeros before them.
-                let joined = number::joined(word << (64 - 8 * length));
-                said = said.wrapping_mul(number::TENS[length]).wrapping_add(joined);
-            } else if i == start {
-                return self.malformed(i, "a digit");
-            }
-            return Ok((i + length, said));
-        }
-        loop {
-            match self.view.get(i) {
-                None => return Err(Stopped),
-                Some(byte) if byte.is_ascii_digit() => {
-                    said = said.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
-                    i += 1;
-                }
-                Some(_) if i == start => return self.malformed(i, "a digit"),
-                Some(_) => return Ok((i, said)),
-            }
+        match number::digits(self.view, start, before) {
+            Ok(found) => Ok(found),
+            Err(NoDigits::At(i)) => self.malformed(i, "a digit"),
+            Err(NoDigits::Cut) => Err(Stopped),
         }
     }
 
@@ -292,10 +282,6 @@ impl Scanner<'_> {
     /// Eight bytes at a time: the lowest bit set in `stop` is exact, those above it need not be.
     #[inline]
     fn text(&mut self, mut i: usize) -> Found<(usize, bool)> {
-        let equal = |word: u64, byte: u8| {
-            let x = word ^ (ONES * u64::from(byte));
-            x.wrapping_sub(ONES) & !x & HIGH
-        };
         let mut escaped = false;
         let mut beyond_ascii = 0;
         loop {
@@ -305,8 +291,7 @@ impl Scanner<'_> {
                     break None;
                 };
                 let word = u64::from_le_bytes(*word);
-                let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-                let stop = equal(word, b'"') | equal(word, b'\\') | control;
+                let stop = marks(word, b'"') | marks(word, b'\\') | controls(word);
                 if stop != 0 {
                     let length = stop.trailing_zeros() / 8;
                     beyond_ascii |= word & !(u64::MAX << (8 * length));

@@ -62,20 +62,25 @@ impl Source {
     }
 
     pub(super) fn push(&mut self, chunk: &[u8], out: &mut dyn FnMut(&[u8])) {
-        if let Codec::Unknown(first) = &mut self.codec {
-            first.extend_from_slice(chunk);
-            let Some(codec) = Codec::of(first) else {
-                return;
-            };
-            let first = std::mem::take(first);
-            self.codec = codec;
-            if !matches!(self.codec, Codec::Plain | Codec::Broken(_)) {
-                self.piece.resize(PIECE_BYTES, 0);
-            }
-            self.decode(&first, out);
+        let Codec::Unknown(first) = &mut self.codec else {
+            return self.decode(chunk, out);
+        };
+        let mut first = std::mem::take(first);
+        let bytes = if first.is_empty() {
+            chunk
         } else {
-            self.decode(chunk, out);
+            first.extend_from_slice(chunk);
+            &first
+        };
+        let Some(codec) = Codec::of(bytes) else {
+            self.codec = Codec::Unknown(bytes.to_vec());
+            return;
+        };
+        self.codec = codec;
+        if !matches!(self.codec, Codec::Plain | Codec::Broken(_)) {
+            self.piece.resize(PIECE_BYTES, 0);
         }
+        self.decode(bytes, out);
     }
 
     /// Ends the object. Says whether the compressed stream was whole.

@@ -5,6 +5,7 @@ mod forms;
 mod properties;
 mod quarantine;
 mod real_data;
+mod shapes;
 mod values;
 
 use arrow_array::RecordBatch;
@@ -42,8 +43,15 @@ fn read_pieces<'a>(
     limits: &Limits,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Found {
+    read_by(Reader::new(stream, limits), stream, pieces)
+}
+
+fn read_by<'a>(
+    mut reader: Reader,
+    stream: Stream,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Found {
     let mut sink = Collected::default();
-    let mut reader = Reader::new(stream, limits);
     for piece in pieces {
         reader.push(piece, &mut sink);
     }

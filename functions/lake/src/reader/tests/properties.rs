@@ -18,7 +18,7 @@ const FIRST_MS: i64 = 1_655_564_000_000;
 /// The times of intact records; damage to one that is not intact gives no such time.
 const OURS: Range<i64> = FIRST_MS..FIRST_MS + 8;
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(0x57ED1);
@@ -142,7 +142,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 /// Cuts bytes into chunks of the given lengths, over and over.
-fn chunks<'a>(mut bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
+pub(super) fn chunks<'a>(mut bytes: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
     let mut chunks = Vec::new();
     for length in lengths.iter().cycle() {
         if bytes.is_empty() {
