@@ -26,7 +26,8 @@
 //!
 //! The way of the bytes: `source` decompresses, `framing` finds where records begin and end,
 //! `scan` holds the grammar of one record, `column` says what a column takes, `rows` joins columns
-//! and `expectations`, `quarantine` writes fragments down.
+//! and `expectations`, `quarantine` writes fragments down. Most records go a shorter way: `shape`
+//! takes those that are written like the one before.
 //!
 //! Memory is bounded by a batch, the longest record and a piece of 128 KiB, whatever the object
 //! (a zstd frame adds the window it asks for, up to 128 MiB; most ask for less than 8): 2 GB of
