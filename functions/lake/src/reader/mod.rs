@@ -38,21 +38,20 @@
 //! A library reads a record or refuses it; the reader must also say that a record is right as far
 //! as it goes, which byte breaks it, where the next may begin, and how a number was written, and
 //! must do so once over the bytes. Tried on the feeds as `infra/generate` makes them, lines to the
-//! same Arrow columns (2026-11-24, before tokens were written where they stay, which made the reader an
-//! eighth faster; one core of a shared virtual machine, MB/s of the fastest sample;
-//! `tests/bench/stages` has all of it, and where the time goes):
+//! same Arrow columns (2026-11-26, one core of a shared virtual machine, MB/s of the fastest sample;
+//! `tests/bench/stages` has all of it):
 //!
 //! | | accelerometer | step trainer | customer |
 //! |---|---|---|---|
-//! | this reader, all of it | 672 | 1,364 | 1,061 |
-//! | serde_json 1, into a struct | 442 | 1,043 | 721 |
-//! | simd-json 0.17, into a struct | 380 | 759 | 658 |
-//! | sonic-rs 0.5, into a struct | 366 | 685 | 689 |
-//! | serde_json 1, into `Value` | 194 | 382 | 298 |
-//! | sonic-rs 0.5, keys looked up lazily | 159 | 350 | 373 |
+//! | this reader, all of it | 1,251 | 2,005 | 947 |
+//! | serde_json 1, into a struct | 364 | 672 | 533 |
+//! | simd-json 0.17, into a struct | 360 | 666 | 651 |
+//! | sonic-rs 0.5, into a struct | 358 | 642 | 638 |
+//! | serde_json 1, into `Value` | 148 | 338 | 258 |
+//! | sonic-rs 0.5, keys looked up lazily | 151 | 284 | 338 |
 //!
 //! So the reader is kept for the hot path: on records this short what costs is a key and a number,
-//! not a byte, and it expects the key that came there before. Libraries keep what is theirs:
+//! not a byte, and it expects the keys that came before. Libraries keep what is theirs:
 //! serde_json judges escapes, and in the tests and the fuzzing whole records; the standard library
 //! rounds every number that is not short; flate2 and zstd decompress; Arrow holds the rows.
 
