@@ -15,8 +15,9 @@
 //! a column's value belongs, is looked into: it may be a cut-off record that swallowed whole ones.
 //!
 //! Bound of the work: tries that overlap are nested in one of the two ways of reading a place
-//! (within a text or not), so a byte is scanned at most `2 × nesting_max + 2` times, twice that
-//! when it arrives in small chunks, whatever the input; in clean input once.
+//! (within a text or not), so a byte is scanned at most `2 × nesting_max + 2` times, three times
+//! that when it arrives in chunks, whatever the input; in clean input once, and once more the short
+//! way for the few records that have not the shape of the one before (`shape`).
 
 use memchr::memchr;
 
