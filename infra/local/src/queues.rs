@@ -34,7 +34,7 @@ struct State {
     /// Draws what comes next, where events are to be delivered out of order.
     chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
-    /// Who has more keys to come.
+    /// How many have more keys to come.
     coming: usize,
     /// Keys that were ever queued.
     queued: u64,

@@ -16,8 +16,8 @@
 //!
 //! Bound of the work: tries that overlap are nested in one of the two ways of reading a place
 //! (within a text or not), so a byte is scanned at most `2 × nesting_max + 2` times, three times
-//! that when it arrives in chunks, whatever the input; in clean input once, and once more the short
-//! way for the few records that have not the shape of the one before (`shape`).
+//! that on average when it arrives in chunks, whatever the input; in clean input once, and once more
+//! the short way in records that have not the shape of the one before (`shape`), or end a chunk.
 
 use memchr::memchr;
 
@@ -250,7 +250,7 @@ impl Framing {
         self.shape.note(taken.is_some());
         if taken.is_some() {
             self.records += 1;
-            self.lines.objects += 1;
+            self.lines.objects = self.lines.objects.saturating_add(1);
             self.lines.clean &= self.lines.objects == 1;
         }
         taken
@@ -387,7 +387,7 @@ impl Framing {
         if !self.record.unknown.is_empty() {
             self.unknown.note(view, &self.record.unknown, self.records);
         }
-        self.lines.objects += 1;
+        self.lines.objects = self.lines.objects.saturating_add(1);
         self.lines.clean &= self.lines.objects == 1 && !self.record.line_feeds;
         match admitted {
             Ok(()) => {
