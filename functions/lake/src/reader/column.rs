@@ -326,7 +326,7 @@ fn room_for(ends: &[i32]) -> Vec<i32> {
 #[inline]
 fn push_text(texts: &mut Vec<u8>, ends: &mut Vec<i32>, text: &[u8]) {
     texts.extend_from_slice(text);
-    // A batch is handed out long before its texts are that long.
+    // A batch is handed out after 16 MiB of text, and a record is no longer than 1 GiB.
     ends.push(texts.len() as i32);
 }
 
@@ -340,10 +340,10 @@ fn push_short(texts: &mut Vec<u8>, ends: &mut Vec<i32>, rest: &[u8], length: usi
             let end = texts.len() + length;
             texts.extend_from_slice(chunk);
             texts.truncate(end);
+            ends.push(end as i32);
         }
-        _ => texts.extend_from_slice(&rest[..length]),
+        _ => push_text(texts, ends, &rest[..length]),
     }
-    ends.push(texts.len() as i32);
 }
 
 #[inline]

@@ -249,11 +249,17 @@ impl Framing {
         let taken = self.rows.follow(&self.shape, &buffer[start..start + longest]);
         self.shape.note(taken.is_some());
         if taken.is_some() {
-            self.records += 1;
-            self.lines.objects = self.lines.objects.saturating_add(1);
-            self.lines.clean &= self.lines.objects == 1;
+            // It has line feeds only if the record its shape is of had: then no line is clean.
+            self.count(false);
         }
         taken
+    }
+
+    /// Counts a record, which may hold line feeds.
+    fn count(&mut self, line_feeds: bool) {
+        self.records += 1;
+        self.lines.objects = self.lines.objects.saturating_add(1);
+        self.lines.clean &= self.lines.objects == 1 && !line_feeds;
     }
 
     /// A record became a row.
@@ -383,12 +389,10 @@ impl Framing {
         if self.wreck.is_some() {
             self.close(sink);
         }
-        self.records += 1;
+        self.count(self.record.line_feeds);
         if !self.record.unknown.is_empty() {
             self.unknown.note(view, &self.record.unknown, self.records);
         }
-        self.lines.objects = self.lines.objects.saturating_add(1);
-        self.lines.clean &= self.lines.objects == 1 && !self.record.line_feeds;
         match admitted {
             Ok(()) => {
                 self.rows.teach(&mut self.shape, view, &self.record);
