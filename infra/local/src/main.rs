@@ -48,15 +48,21 @@ const ALLOCATORS: [(&str, &str); 3] = [
     ("MALLOC_TRIM_THRESHOLD_", "16777216"),
 ];
 
+/// Set where the command has begun again: what it sets for the allocators need not arrive, since the C
+/// library takes its own away from a command with special rights.
+const BEGUN_AGAIN: &str = "STEDI_BEGUN_AGAIN";
+
 /// Begins the command again with what the allocators are told, unless somebody has told them. If it
 /// cannot be, the command goes on as it is.
 fn tell_allocators() {
     let untold = || ALLOCATORS.into_iter().filter(|(name, _)| env::var_os(name).is_none());
-    if untold().next().is_some()
+    if env::var_os(BEGUN_AGAIN).is_none()
+        && untold().next().is_some()
         && let Ok(command) = env::current_exe()
     {
+        let mut again = process::Command::new(command);
         let _failed =
-            process::Command::new(command).args(env::args_os().skip(1)).envs(untold()).exec();
+            again.args(env::args_os().skip(1)).envs(untold()).env(BEGUN_AGAIN, "1").exec();
     }
 }
 
