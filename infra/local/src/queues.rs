@@ -34,8 +34,6 @@ struct State {
     /// Draws what comes next, where events are to be delivered out of order.
     chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
-    /// How many have more keys to come.
-    coming: usize,
     /// Keys that were ever queued.
     queued: u64,
     /// Keys that were worked on.
@@ -56,20 +54,28 @@ impl Batch {
     }
 }
 
-/// Keys are to come: until it is dropped the chain is not at rest, though nothing waits.
-pub(crate) struct Coming(Arc<Queues>);
+/// Keys are to come: until it is dropped they count as being worked on. So the chain is not at rest,
+/// and nothing that comes after them in the chain is begun, only to be done again.
+pub(crate) struct Coming {
+    queues: Arc<Queues>,
+    stage: Stage,
+}
 
 impl Coming {
-    pub(crate) fn to(queues: &Arc<Queues>) -> Self {
-        queues.state().coming += 1;
-        Self(Arc::clone(queues))
+    /// `None` if these keys wake nobody.
+    pub(crate) fn to<'a>(
+        queues: &Arc<Queues>,
+        keys: impl IntoIterator<Item = &'a ObjectKey>,
+    ) -> Option<Self> {
+        let stage = keys.into_iter().flat_map(|key| queues.routes.ranked(key)).min()?;
+        *queues.state().running.entry(stage).or_default() += 1;
+        Some(Self { queues: Arc::clone(queues), stage })
     }
 }
 
 impl Drop for Coming {
     fn drop(&mut self) {
-        self.0.state().coming -= 1;
-        self.0.changed.notify_waiters();
+        self.queues.ended(self.stage, 0);
     }
 }
 
@@ -133,7 +139,7 @@ impl Queues {
                 let first = state.waiting.keys().next().copied();
                 let ahead = state.running.keys().next().copied();
                 match (first, ahead) {
-                    (None, None) if state.coming == 0 => return None,
+                    (None, None) => return None,
                     (Some(_), _) if state.chaos.is_some() => return state.draw(),
                     (Some(stage), ahead) if ahead.is_none_or(|ahead| stage <= ahead) => {
                         return Some(state.take(stage, workers));
@@ -147,9 +153,13 @@ impl Queues {
 
     /// Ends a batch.
     pub(crate) fn finish(&self, batch: &Batch) {
+        self.ended(batch.stage, batch.keys.len());
+    }
+
+    fn ended(&self, stage: Stage, keys: usize) {
         let mut state = self.state();
-        state.done += batch.keys.len() as u64;
-        if let Some(running) = state.running.get_mut(&batch.stage) {
+        state.done += keys as u64;
+        if let Some(running) = state.running.get_mut(&stage) {
             *running -= 1;
         }
         drop(state);
@@ -310,7 +320,8 @@ mod tests {
     fn the_chain_is_not_at_rest_while_keys_are_to_come() {
         let queues = Arc::new(Queues::new(Routes::deployed().unwrap(), None));
         let mut context = Context::from_waker(Waker::noop());
-        let coming = Coming::to(&queues);
+        let readings = ObjectKey::new("landing/accelerometer/a.json");
+        let coming = Coming::to(&queues, [&readings]).unwrap();
         let mut next = pin!(queues.next(1));
         assert!(next.as_mut().poll(&mut context).is_pending(), "nothing waits yet");
         queues.announce(&ObjectKey::new("landing/customer/a.json"));
@@ -319,7 +330,19 @@ mod tests {
 
         let mut next = pin!(queues.next(1));
         assert!(next.as_mut().poll(&mut context).is_pending(), "more may come");
+        queues.announce(&ObjectKey::new("landing/step_trainer/a.json"));
+        assert!(next.as_mut().poll(&mut context).is_pending(), "it comes after what may come");
+        queues.announce(&readings);
+        let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("they came") };
+        assert_eq!(batch.function(), FunctionName::AccelerometerLandingToTrusted);
+        queues.finish(&batch);
+
+        let mut next = pin!(queues.next(1));
+        assert!(next.as_mut().poll(&mut context).is_pending(), "more may come");
         drop(coming);
-        assert!(matches!(next.poll(&mut context), Poll::Ready(None)), "none will");
+        let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("none will come") };
+        assert_eq!(batch.function(), FunctionName::StepTrainerLandingToTrusted);
+        queues.finish(&batch);
+        assert!(matches!(pin!(queues.next(1)).poll(&mut context), Poll::Ready(None)));
     }
 }

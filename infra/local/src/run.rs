@@ -165,7 +165,7 @@ async fn bring_in(
 
     let folding = usize::from(counts.files_put > 0);
     let threads = engine.workers.saturating_sub(folding).max(1);
-    let coming = Coming::to(&engine.queues);
+    let coming = Coming::to(&engine.queues, readings.iter().map(|file| &file.key));
     let (folder, queues, put_bars) = (Arc::clone(folder), Arc::clone(&engine.queues), bars.clone());
     let putting = spawn_blocking(move || {
         let counts = put(&folder, &queues, &readings, threads, &put_bars);
@@ -190,7 +190,7 @@ fn put(
     threads: usize,
     bars: &MultiProgress,
 ) -> Result<Counts, Failure> {
-    let bar = bars.add(progress::bar(files.len() as u64, "files"));
+    let bar = progress::bar_among(bars, files.len() as u64, "files");
     bar.set_message("putting");
     let next = AtomicUsize::new(0);
     let put_some = || {
@@ -218,7 +218,7 @@ fn put(
 
 /// Comes to rest, with a progress bar.
 async fn watched(engine: &Engine, bars: &MultiProgress) -> Result<Effort, Failure> {
-    let bar = bars.add(progress::bar(0, "objects"));
+    let bar = progress::bar_among(bars, 0, "objects");
     bar.set_message("deriving");
     let rest = engine.come_to_rest();
     tokio::pin!(rest);
