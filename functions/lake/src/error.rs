@@ -47,6 +47,12 @@ pub enum Error {
     /// The lake was made otherwise than this command or function is set.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The program is wrong.
+    #[error("panicked: {reason}; this is an error of the program: report it with the object's key")]
+    Panicked {
+        /// What the panic said.
+        reason: String,
+    },
 }
 
 impl Error {
@@ -56,9 +62,11 @@ impl Error {
             Self::Store(error) => error.is_retryable(),
             Self::Catalog(error) => error.is_retryable(),
             Self::Contended { .. } => true,
-            Self::Event(_) | Self::Unreadable { .. } | Self::Encode { .. } | Self::Settings(_) => {
-                false
-            }
+            Self::Event(_)
+            | Self::Unreadable { .. }
+            | Self::Encode { .. }
+            | Self::Settings(_)
+            | Self::Panicked { .. } => false,
         }
     }
 }

@@ -2,11 +2,14 @@
 //! each piece is done once however many messages ask for it, and every message is answered for
 //! itself.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use tracing::{Instrument, error, info_span, warn};
@@ -251,6 +254,20 @@ async fn work_off<F: Function>(
     }
 }
 
+/// A panic is the failure of what was being done, and not of what else is in the batch: an object
+/// that makes one is given up alone. Nothing that outlives the work is left half changed: the lake
+/// keeps only whole documents.
+async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(Error::Panicked { reason: said(panic.as_ref()) }))
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let literal = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+    literal.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
 struct Batch<F: Function> {
     messages: Vec<(Option<String>, Vec<ObjectKey>)>,
     units: BTreeMap<F::Unit, Asked<F>>,
@@ -294,7 +311,7 @@ impl<F: Function> Batch<F> {
         let plans: Vec<_> = stream::iter(asked)
             .map(|(key, indices)| async move {
                 let span = info_span!("plan", function = function.name(), %key);
-                (function.plan(lake, &key).instrument(span).await, indices)
+                (guarded(function.plan(lake, &key)).instrument(span).await, indices)
             })
             .buffered(lake.bounds.concurrency)
             .collect()
@@ -326,7 +343,8 @@ impl<F: Function> Batch<F> {
         let done: Vec<_> = stream::iter(std::mem::take(&mut self.units))
             .map(|(unit, asked)| async move {
                 let span = info_span!("work", function = function.name(), ?unit);
-                (function.work(lake, &unit, asked.details).instrument(span).await, asked.messages)
+                let work = guarded(function.work(lake, &unit, asked.details));
+                (work.instrument(span).await, asked.messages)
             })
             .buffered(lake.bounds.concurrency)
             .collect()
@@ -345,7 +363,7 @@ impl<F: Function> Batch<F> {
             if self.failures.contains_key(&index) {
                 continue;
             }
-            if let Err(error) = function.settle(lake, settle).await {
+            if let Err(error) = guarded(function.settle(lake, settle)).await {
                 self.fail(&[index], error);
             }
         }

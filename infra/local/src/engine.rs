@@ -72,7 +72,6 @@ impl Engine {
             let work = async move {
                 while let Some(batch) = queues.next(count).await {
                     invoke(&lake, &queues, &batch, &effort).await;
-                    queues.finish(&batch);
                 }
             };
             // A thread of its own for each: an invocation seldom waits, and as a task of the runtime
@@ -123,5 +122,93 @@ async fn invoke(lake: &Lake, queues: &Queues, batch: &Batch, effort: &Mutex<Effo
         } else {
             effort.dead_letters.push(((*key).clone(), reason));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use chain::Routes;
+    use lake::catalog::StoreCatalog;
+    use lake::key::{ETag, LakeKey, Parts};
+    use lake::policy::Policies;
+    use lake::store::{
+        ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store,
+        StoreError, Upload,
+    };
+
+    use super::*;
+    use crate::queues::AnnouncingStore;
+
+    const WELL: &str = "landing/customer/well.json";
+    const PANICS: &str = "landing/customer/panics.json";
+
+    /// Panics where one object is read.
+    struct PanickingStore(MemoryStore);
+
+    #[async_trait]
+    impl Store for PanickingStore {
+        async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+            self.0.head(key).await
+        }
+
+        async fn get(&self, key: &ObjectKey, of: ByteRange) -> Result<Option<Object>, StoreError> {
+            self.0.get(key, of).await
+        }
+
+        async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+            assert_ne!(key.as_str(), PANICS, "this one");
+            self.0.stream(key).await
+        }
+
+        async fn put(
+            &self,
+            key: &ObjectKey,
+            bytes: Bytes,
+            when: Precondition,
+        ) -> Result<ETag, StoreError> {
+            self.0.put(key, bytes, when).await
+        }
+
+        async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+            self.0.upload(key).await
+        }
+
+        async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+            self.0.delete(key).await
+        }
+
+        async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+            self.0.list(prefix, after).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_gives_up_its_key_and_the_chain_comes_to_rest() {
+        let routes = Routes::deployed().unwrap();
+        let queues = Arc::new(Queues::new(routes, None));
+        let store = Arc::new(PanickingStore(MemoryStore::default()));
+        let store = Arc::new(AnnouncingStore { store, queues: Arc::clone(&queues) });
+        let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
+        let key = LakeKey::new(b"a secret of the engine test").unwrap();
+        let parts = Parts::try_from(16).unwrap();
+        let lake = Lake::open(store, catalog, key, parts, Policies::default()).await.unwrap();
+        let lake = Arc::new(lake);
+        let record = r#"{"email":"a@test.com","serialNumber":"s","registrationDate":1,
+            "shareWithResearchAsOfDate":1}"#;
+        for key in [WELL, PANICS] {
+            let bytes = Bytes::from_static(record.as_bytes());
+            lake.store.put(&ObjectKey::new(key), bytes, Precondition::None).await.unwrap();
+        }
+
+        let effort = Engine { lake, queues, workers: 2 }.come_to_rest().await.unwrap();
+
+        let [(key, reason)] = effort.dead_letters.as_slice() else {
+            panic!("{:?}", effort.dead_letters)
+        };
+        assert_eq!(key.as_str(), PANICS);
+        assert!(reason.contains("this one"), "{reason}");
+        assert_eq!(effort.report.records, 1, "of the other");
     }
 }

@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 /// A function's keys wait in the order of the patterns of its rule: a function, and the number of
 /// the pattern.
 type Stage = (FunctionName, usize);
+/// Each with the number of times it was delivered before.
+type Keys = BTreeMap<ObjectKey, u32>;
 
 /// Keys that wait to be looked at.
 pub(crate) struct Queues {
@@ -30,7 +32,7 @@ pub(crate) struct Queues {
 
 #[derive(Default)]
 struct State {
-    waiting: BTreeMap<Stage, BTreeMap<ObjectKey, u32>>,
+    waiting: BTreeMap<Stage, Keys>,
     /// Draws what comes next, where events are to be delivered out of order.
     chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
@@ -40,11 +42,17 @@ struct State {
     done: u64,
 }
 
-/// Keys for one invocation.
+/// Keys for one invocation; until it is dropped they count as being worked on.
 pub(crate) struct Batch {
+    queues: Arc<Queues>,
     stage: Stage,
-    /// With the number of times each was delivered before.
-    pub(crate) keys: BTreeMap<ObjectKey, u32>,
+    pub(crate) keys: Keys,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.queues.ended(self.stage, self.keys.len());
+    }
 }
 
 impl Batch {
@@ -127,7 +135,7 @@ impl Queues {
     ///
     /// What comes first in the chain is worked on first, so that little is derived twice: a batch
     /// is handed out only when nothing before it waits or runs.
-    pub(crate) async fn next(&self, workers: usize) -> Option<Batch> {
+    pub(crate) async fn next(self: &Arc<Self>, workers: usize) -> Option<Batch> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -138,22 +146,21 @@ impl Queues {
                 state.running.retain(|_, running| *running > 0);
                 let first = state.waiting.keys().next().copied();
                 let ahead = state.running.keys().next().copied();
-                match (first, ahead) {
+                let drawn = match (first, ahead) {
                     (None, None) => return None,
-                    (Some(_), _) if state.chaos.is_some() => return state.draw(),
+                    (Some(_), _) if state.chaos.is_some() => state.draw(),
                     (Some(stage), ahead) if ahead.is_none_or(|ahead| stage <= ahead) => {
-                        return Some(state.take(stage, workers));
+                        Some((stage, state.take(stage, workers)))
                     }
-                    _ => {}
+                    _ => None,
+                };
+                if let Some((stage, keys)) = drawn {
+                    *state.running.entry(stage).or_default() += 1;
+                    return Some(Batch { queues: Arc::clone(self), stage, keys });
                 }
             }
             changed.await;
         }
-    }
-
-    /// Ends a batch.
-    pub(crate) fn finish(&self, batch: &Batch) {
-        self.ended(batch.stage, batch.keys.len());
     }
 
     fn ended(&self, stage: Stage, keys: usize) {
@@ -199,7 +206,7 @@ fn falls_into_all_parts(function: FunctionName, key: &ObjectKey) -> bool {
 
 impl State {
     /// Any stage's keys, any of them; some stay, to be delivered a second time.
-    fn draw(&mut self) -> Option<Batch> {
+    fn draw(&mut self) -> Option<(Stage, Keys)> {
         const AGAIN: f64 = 0.2;
         let chaos = self.chaos.as_mut()?;
         let stages: Vec<Stage> = self.waiting.keys().copied().collect();
@@ -217,13 +224,12 @@ impl State {
         }
         let again = keys.iter().filter(|_| chaos.random_bool(AGAIN));
         waiting.extend(again.map(|(key, deliveries)| (key.clone(), *deliveries)));
-        *self.running.entry(stage).or_default() += 1;
-        Some(Batch { stage, keys })
+        Some((stage, keys))
     }
 
     /// A fair share of a stage's keys, so that every worker has some; or all, where each would have
     /// something to do with every part.
-    fn take(&mut self, stage: Stage, workers: usize) -> Batch {
+    fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         let waiting = self.waiting.entry(stage).or_default();
         let all = waiting.keys().next().is_some_and(|key| falls_into_all_parts(stage.0, key));
@@ -231,9 +237,7 @@ impl State {
         let share = share.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
-        let keys = std::mem::replace(waiting, rest);
-        *self.running.entry(stage).or_default() += 1;
-        Batch { stage, keys }
+        std::mem::replace(waiting, rest)
     }
 }
 
@@ -326,7 +330,7 @@ mod tests {
         assert!(next.as_mut().poll(&mut context).is_pending(), "nothing waits yet");
         queues.announce(&ObjectKey::new("landing/customer/a.json"));
         let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("one key waits") };
-        queues.finish(&batch);
+        drop(batch);
 
         let mut next = pin!(queues.next(1));
         assert!(next.as_mut().poll(&mut context).is_pending(), "more may come");
@@ -335,14 +339,14 @@ mod tests {
         queues.announce(&readings);
         let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("they came") };
         assert_eq!(batch.function(), FunctionName::AccelerometerLandingToTrusted);
-        queues.finish(&batch);
+        drop(batch);
 
         let mut next = pin!(queues.next(1));
         assert!(next.as_mut().poll(&mut context).is_pending(), "more may come");
         drop(coming);
         let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("none will come") };
         assert_eq!(batch.function(), FunctionName::StepTrainerLandingToTrusted);
-        queues.finish(&batch);
+        drop(batch);
         assert!(matches!(pin!(queues.next(1)).poll(&mut context), Poll::Ready(None)));
     }
 }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use chain::{FunctionName, Routes};
 use lake::catalog::Catalog;
+use lake::error::Error;
 use lake::key::{LakeKey, ObjectKey, Parts};
 use lake::lake::{Bounds, Lake};
 use lake::layout;
@@ -478,6 +479,11 @@ impl Run {
                 },
             };
             let outcome = function.invoke(&lake, &event).await.expect("the envelope is known");
+            let panicked = |error: &&Arc<Error>| matches!(***error, Error::Panicked { .. });
+            if let Some(error) = outcome.errors.iter().find(panicked) {
+                // Not to be hidden by the next delivery.
+                panic!("{error}");
+            }
             let errors = outcome.errors.iter().map(ToString::to_string).collect();
             Ended::Answered(lake, envelope.failed(count, outcome), errors)
         };
