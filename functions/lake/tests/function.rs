@@ -1,7 +1,5 @@
 //! What a message asks for fails alone, whatever it fails of.
 
-#![expect(clippy::unwrap_used, reason = "a test may")]
-
 use std::sync::Arc;
 
 use lake::catalog::StoreCatalog;
