@@ -20,6 +20,7 @@ mod transform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lake::comparison::Comparison;
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
@@ -96,8 +97,10 @@ impl Function for CustomerLandingToTrusted {
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-        let mut keys = register::unfolded(lake).await?;
-        keys.extend(project::behind(lake).await?);
+        let mut comparison = Comparison::begin(lake, self.name()).await?;
+        let mut keys = register::unfolded(lake, &mut comparison).await?;
+        keys.extend(project::behind(lake, &mut comparison).await?);
+        comparison.end(lake).await?;
         Ok(keys)
     }
 

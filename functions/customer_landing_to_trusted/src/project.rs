@@ -1,10 +1,11 @@
 //! What follows from the register: the consents, then the part of customer_trusted.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use lake::comparison::{Comparison, Versions, versions_below};
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
-use lake::key::{ObjectKey, Part};
+use lake::key::{ETag, Fingerprint, ObjectKey, Part};
 use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::object::{self, Ledger, Version};
@@ -54,25 +55,68 @@ pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
 
 /// The parts of customer_trusted that do not follow from the register as it is, or whose consents
 /// do not: whoever folded into it died before it got here, and its landing object may be gone.
-pub(crate) async fn behind(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-    let behind: Vec<Option<ObjectKey>> = stream::iter(lake.settings.parts.all())
-        .map(|part| async move {
-            let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
-            Ok::<_, Error>((!follows(lake, part, &target).await?).then_some(target))
+pub(crate) async fn behind(
+    lake: &Lake,
+    comparison: &mut Comparison,
+) -> Result<Vec<ObjectKey>, Error> {
+    let registers = versions_below(lake, layout::CUSTOMER_REGISTER).await?;
+    let consents = versions_below(lake, layout::CONSENTS).await?;
+    let trusted = versions_below(lake, layout::TRUSTED_CUSTOMER).await?;
+    let unknown = lake.settings.parts.all().filter(|part| {
+        // From a register that is not there nothing follows.
+        registers.get(&layout::customer_register(*part)).is_some_and(|register| {
+            let consents = consents.get(&layout::consents(*part));
+            let trusted = trusted.get(&layout::customer_part(layout::TRUSTED_CUSTOMER, *part));
+            comparison.knows(versions(*part, register, consents, trusted)).is_none()
         })
+    });
+    let unknown: Vec<Part> = unknown.collect();
+    let compared: Vec<Result<Fingerprint, ObjectKey>> = stream::iter(unknown)
+        .map(|part| follows(lake, part))
         .buffered(lake.parts_at_once())
+        .try_filter_map(|compared| async move { Ok(compared) })
         .try_collect()
         .await?;
-    Ok(behind.into_iter().flatten().collect())
+    let mut behind = Vec::new();
+    for compared in compared {
+        match compared {
+            Ok(versions) => comparison.note(versions, Vec::new()),
+            Err(target) => behind.push(target),
+        }
+    }
+    Ok(behind)
 }
 
-async fn follows(lake: &Lake, part: Part, target: &ObjectKey) -> Result<bool, Error> {
+fn versions(
+    part: Part,
+    register: &ETag,
+    consents: Option<&ETag>,
+    trusted: Option<&ETag>,
+) -> Fingerprint {
+    Versions::under(CUSTOMER_TRUSTED.name)
+        .version(layout::customer_register(part).as_str(), Some(register))
+        .version("consents", consents)
+        .version("trusted", trusted)
+        .fingerprint()
+}
+
+/// The versions in which everything follows from a part of the register; or the part of
+/// customer_trusted, if it does not. `None` if there is no such register.
+async fn follows(lake: &Lake, part: Part) -> Result<Option<Result<Fingerprint, ObjectKey>>, Error> {
     let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
-    let Some(revision) = found.map(|found| found.value.revision) else { return Ok(true) };
+    let Some(found) = found else { return Ok(None) };
+    let revision = found.value.revision;
+    let target = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let consents = slim::revision(lake, &layout::consents(part)).await?;
-    let trusted = object::note(lake, target).await?;
-    Ok(consents.is_some_and(|(_, consents)| consents == revision)
-        && trusted.is_some_and(|noted| noted.footer.version.source == revision.to_string()))
+    let trusted = object::note(lake, &target).await?;
+    let follows = consents.as_ref().is_some_and(|(_, consents)| *consents == revision)
+        && trusted
+            .as_ref()
+            .is_some_and(|noted| noted.footer.version.source == revision.to_string());
+    let consents = consents.as_ref().map(|(etag, _)| etag);
+    let trusted = trusted.as_ref().map(|noted| &noted.etag);
+    let versions = || versions(part, &found.etag, consents, trusted);
+    Ok(Some(if follows { Ok(versions()) } else { Err(target) }))
 }
 
 /// Brings the consents up to the register; `false` if they moved, or are ahead of it.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures::stream::TryStreamExt;
+use lake::comparison::{Comparison, Versions, versions_below};
 use lake::customer::Customer;
 use lake::error::Error;
-use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
+use lake::key::{ETag, Fingerprint, KeyHash, ObjectKey, Part, Revision, Source};
 use lake::lake::{Lake, Put};
 use lake::landing::Landed;
 use lake::layout;
@@ -147,30 +148,70 @@ pub(crate) async fn record_folded(
 }
 
 /// The landing objects that were added, replaced or deleted since they were folded.
-pub(crate) async fn unfolded(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
+pub(crate) async fn unfolded(
+    lake: &Lake,
+    comparison: &mut Comparison,
+) -> Result<Vec<ObjectKey>, Error> {
     let store = lake.store.as_ref();
-    let landed = list_all(store, layout::landing(Stream::Customer)).await?;
-    let mut landed: BTreeMap<ObjectKey, ETag> =
-        landed.into_iter().map(|object| (object.key, object.etag)).collect();
-    let mut unfolded = Vec::new();
-    let manifests = list_all(store, &layout::manifests(Stream::Customer)).await?;
-    let load = |key: ObjectKey| async move { lake.load::<CustomerManifest>(&key).await };
-    let mut manifests = pin!(lake.look_at_each(manifests, load));
-    while let Some(manifest) = manifests.try_next().await? {
-        let Some(manifest) = manifest.map(|found| found.value) else { continue };
-        let version = landed.remove(&manifest.landing);
-        let mut is_folded = manifest.content.version == version && manifest.folded == version;
-        if is_folded && manifest.had_fragments {
-            let wanted = manifest.content.quarantine.as_deref();
-            is_folded =
-                quarantine::is_at(lake, Stream::Customer, &manifest.landing, wanted).await?;
+    let landed = list_all(store, layout::landing(Stream::Customer)).await?.into_iter();
+    let mut landed: BTreeMap<Source, (ObjectKey, ETag)> =
+        landed.map(|object| (Source::of(&object.key), (object.key, object.etag))).collect();
+    let quarantined = versions_below(lake, &layout::quarantined(Stream::Customer)).await?;
+    let mut unknown = Vec::new();
+    for manifest in list_all(store, &layout::manifests(Stream::Customer)).await? {
+        let Some(source) = layout::source_of_manifest(Stream::Customer, &manifest.key) else {
+            continue;
+        };
+        let quarantine = landed.get(&source).and_then(|(landing, _)| {
+            quarantined.get(&layout::quarantine(Stream::Customer, landing))
+        });
+        let version = landed.get(&source).map(|(_, version)| version);
+        let versions = versions(&manifest.key, &manifest.etag, version, quarantine);
+        if comparison.knows(versions).is_some() {
+            landed.remove(&source);
+        } else {
+            unknown.push(manifest);
         }
-        if !is_folded {
+    }
+    let load = |key: ObjectKey| async move {
+        Ok::<_, Error>(lake.load::<CustomerManifest>(&key).await?.map(|found| (key, found)))
+    };
+    let mut unfolded = Vec::new();
+    let mut manifests = pin!(lake.look_at_each(unknown, load));
+    while let Some(manifest) = manifests.try_next().await? {
+        let Some((key, found)) = manifest else { continue };
+        let manifest = &found.value;
+        let version = landed.remove(&Source::of(&manifest.landing)).map(|(_, version)| version);
+        let mut is_folded = manifest.content.version == version && manifest.folded == version;
+        let mut quarantine = None;
+        if is_folded && manifest.had_fragments {
+            let found = quarantine::find(lake, Stream::Customer, &manifest.landing).await?;
+            is_folded = found.digest == manifest.content.quarantine;
+            quarantine = found.etag;
+        }
+        if is_folded {
+            let quarantine = quarantine.as_ref();
+            let versions = versions(&key, &found.etag, version.as_ref(), quarantine);
+            comparison.note(versions, Vec::new());
+        } else {
             unfolded.push(manifest.landing.clone());
         }
     }
-    unfolded.extend(landed.into_keys());
+    unfolded.extend(landed.into_values().map(|(landing, _)| landing));
     Ok(unfolded)
+}
+
+fn versions(
+    manifest: &ObjectKey,
+    etag: &ETag,
+    landed: Option<&ETag>,
+    quarantine: Option<&ETag>,
+) -> Fingerprint {
+    Versions::under("folded")
+        .version("landing", landed)
+        .version("quarantine", quarantine)
+        .version(manifest.as_str(), Some(etag))
+        .fingerprint()
 }
 
 /// Folds records into a part of the register.

@@ -107,6 +107,17 @@ impl KeyHash {
     }
 }
 
+/// Tells what was digested from everything else: the first 128 bits of a SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// Of what was digested.
+    pub(crate) fn of(digest: Sha256) -> Self {
+        Self(prefix_of(&digest.finalize()))
+    }
+}
+
 /// Bytes that are spelled as hex digits.
 macro_rules! hex_digits {
     ($name:ident, $bytes:literal, $wanted:literal) => {
@@ -160,6 +171,7 @@ macro_rules! hex_digits {
 
 hex_digits!(Source, 8, "want 16 hex digits");
 hex_digits!(KeyHash, 16, "want 32 hex digits");
+hex_digits!(Fingerprint, 16, "want 32 hex digits");
 
 /// Number of parts of every register of a lake: a power of two up to [`Self::MAX`], fixed when it is
 /// made.

@@ -63,9 +63,6 @@ impl From<Span> for (i64, i64) {
 }
 
 impl Span {
-    /// Holds every other.
-    pub const ALWAYS: Self = Self { first_ms: i64::MIN, last_ms: i64::MAX };
-
     /// The span of one reading.
     pub fn at(time_ms: i64) -> Self {
         Self { first_ms: time_ms, last_ms: time_ms }
@@ -212,7 +209,17 @@ pub fn part_of_key(key: &ObjectKey, zone: &str) -> Option<Part> {
 
 /// Where the fragments of a landing object are kept.
 pub fn quarantine(stream: Stream, landing: &ObjectKey) -> ObjectKey {
-    ObjectKey::new(format!("quarantine/{}/{landing}.jsonl", stream.name()))
+    ObjectKey::new(format!("{}{landing}.jsonl", quarantined(stream)))
+}
+
+/// Prefix of a stream's quarantine.
+pub fn quarantined(stream: Stream) -> String {
+    format!("quarantine/{}/", stream.name())
+}
+
+/// The landing object whose fragments are kept there.
+pub fn landing_of_quarantine(stream: Stream, key: &ObjectKey) -> Option<ObjectKey> {
+    Some(ObjectKey::new(key.after(&quarantined(stream))?.strip_suffix(".jsonl")?))
 }
 
 /// What a landing object of a stream holds, and what was derived from it.
@@ -223,6 +230,16 @@ pub fn manifest(stream: Stream, source: Source) -> ObjectKey {
 /// Prefix of the manifests of a stream.
 pub fn manifests(stream: Stream) -> String {
     format!("state/{}/manifests/", stream.name())
+}
+
+/// The source whose manifest that is.
+pub fn source_of_manifest(stream: Stream, key: &ObjectKey) -> Option<Source> {
+    Source::parse(key.after(&manifests(stream))?.strip_suffix(".json")?)
+}
+
+/// What a function found settled when it compared all there is.
+pub fn compared(function: &str) -> ObjectKey {
+    ObjectKey::new(format!("state/compared/{function}.json"))
 }
 
 /// Prefix of the runs of a stream's key index.
@@ -245,13 +262,21 @@ pub fn index_generation(prefix: &str, key: &ObjectKey) -> Option<u32> {
 
 /// Up to which revision of a register part a stream's trusted table was derived.
 pub fn applied(stream: Stream, part: Part) -> ObjectKey {
-    ObjectKey::new(format!("state/{}/applied/part-{part}.json", stream.name()))
+    ObjectKey::new(format!("{}part-{part}.json", applied_parts(stream)))
+}
+
+/// Prefix of what was applied of a stream.
+pub fn applied_parts(stream: Stream) -> String {
+    format!("state/{}/applied/", stream.name())
 }
 
 /// The customer register: the newest record of each person. Personal data; its owner's alone.
 pub fn customer_register(part: Part) -> ObjectKey {
-    ObjectKey::new(format!("state/customer/register/part-{part}.json"))
+    ObjectKey::new(format!("{CUSTOMER_REGISTER}part-{part}.json"))
 }
+
+/// Prefix of the customer register.
+pub const CUSTOMER_REGISTER: &str = "state/customer/register/";
 
 /// The consents: of each person the hash, the date of the consent if there is one, the revision.
 pub fn consents(part: Part) -> ObjectKey {

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod catalog;
+pub mod comparison;
 pub mod customer;
 pub mod ddl;
 pub mod derivation;

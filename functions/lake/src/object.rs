@@ -105,7 +105,8 @@ pub struct Noted {
 }
 
 /// Whether an object has rows, or had any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Occupancy {
     /// It has rows.
     Some,

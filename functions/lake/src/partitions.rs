@@ -62,15 +62,17 @@ async fn has_rows(lake: &Lake, table: &Table, date: ReadingDate) -> Result<bool,
 pub struct Occupied(BTreeMap<ReadingDate, (Occupancy, ObjectKey)>);
 
 impl Occupied {
-    /// Adds an object, with the key that leads to it.
+    /// Adds an object, with the key that leads to it. In whatever order they are added, the same
+    /// leads to a day.
     pub fn add(&mut self, date: ReadingDate, occupancy: Occupancy, key: &ObjectKey) {
-        let known = self.0.get(&date).map(|(known, _)| *known);
-        let tells_more = match occupancy {
-            Occupancy::Some => known != Some(Occupancy::Some),
-            Occupancy::NoneNow => known.is_none(),
-            Occupancy::NeverAny => false,
+        let known = self.0.get(&date);
+        let is_first = known.is_none_or(|(_, first)| key < first);
+        let leads = match (occupancy, known.map(|(known, _)| *known)) {
+            (Occupancy::NeverAny, _) | (Occupancy::NoneNow, Some(Occupancy::Some)) => false,
+            (Occupancy::Some, Some(Occupancy::NoneNow)) => true,
+            (Occupancy::Some | Occupancy::NoneNow, _) => is_first,
         };
-        if tells_more {
+        if leads {
             self.0.insert(date, (occupancy, key.clone()));
         }
     }

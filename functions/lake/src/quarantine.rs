@@ -71,13 +71,18 @@ fn line(landing: &ObjectKey, fragment: &Fragment) -> Result<String, Error> {
 }
 
 /// A quarantine as it lies there.
-struct Found {
-    etag: ETag,
-    digest: Option<String>,
+#[derive(Default)]
+pub struct Found {
+    /// Its version; `None` if there is none.
+    pub etag: Option<ETag>,
+    /// As [`Quarantined::digest`].
+    pub digest: Option<String>,
 }
 
-async fn find(lake: &Lake, key: &ObjectKey) -> Result<Option<Found>, Error> {
-    let Some(mut object) = lake.store.stream(key).await? else { return Ok(None) };
+/// Finds the quarantine of a landing object.
+pub async fn find(lake: &Lake, stream: Stream, landing: &ObjectKey) -> Result<Found, Error> {
+    let key = layout::quarantine(stream, landing);
+    let Some(mut object) = lake.store.stream(&key).await? else { return Ok(Found::default()) };
     let mut digest = Sha256::new();
     let mut any = false;
     while let Some(chunk) = object.chunks.try_next().await? {
@@ -85,18 +90,7 @@ async fn find(lake: &Lake, key: &ObjectKey) -> Result<Option<Found>, Error> {
         digest.update(&chunk);
     }
     let digest = any.then(|| hex::encode(digest.finalize()));
-    Ok(Some(Found { etag: object.meta.etag, digest }))
-}
-
-/// Whether the quarantine of a landing object is the one of this digest.
-pub async fn is_at(
-    lake: &Lake,
-    stream: Stream,
-    landing: &ObjectKey,
-    wanted: Option<&str>,
-) -> Result<bool, Error> {
-    let found = find(lake, &layout::quarantine(stream, landing)).await?;
-    Ok(found.and_then(|found| found.digest).as_deref() == wanted)
+    Ok(Found { etag: Some(object.meta.etag), digest })
 }
 
 /// Makes the quarantine of a landing object equal to what was found in it. `Moved` means that
@@ -108,10 +102,7 @@ pub async fn derive(
     landed: &Landed,
 ) -> Result<Put, Error> {
     let key = layout::quarantine(stream, landing);
-    let (etag, digest) = match find(lake, &key).await? {
-        Some(found) => (Some(found.etag), found.digest),
-        None => (None, None),
-    };
+    let Found { etag, digest } = find(lake, stream, landing).await?;
     let wanted = &landed.quarantine;
     let when = Precondition::unchanged(etag.as_ref());
     let put = if wanted.digest == digest {

@@ -42,6 +42,11 @@ pub trait Rule: Send + Sync {
     const TIME_COLUMN: &'static str;
     /// Zone of the customer table whose parts announce changes of the register.
     const REGISTER_ZONE: &'static str;
+    /// Prefix of the slim parts in which the register says what the rule depends on.
+    const ANNOUNCED: &'static str;
+
+    /// One of these parts.
+    fn announced(part: Part) -> ObjectKey;
 
     /// Hash of a key, as the register has it.
     fn hash(key: &LakeKey, text: &str) -> KeyHash;

@@ -21,7 +21,7 @@ mod motions;
 mod transform;
 mod unfinished;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -36,7 +36,7 @@ use lake::object::{self, Opened, Version};
 use lake::partitions;
 use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
-use lake::store::ObjectMeta;
+use lake::store::{ObjectMeta, list_all};
 use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
 use tokio::sync::OnceCell;
 
@@ -141,6 +141,7 @@ async fn slices(
 }
 
 /// Objects of a day, as they were listed.
+#[derive(Default)]
 struct Day {
     objects: Vec<(Slice, ObjectMeta)>,
 }
@@ -166,6 +167,16 @@ impl Day {
         }
         objects.retain(|(slice, _)| slice.span().overlaps(span));
         Ok(Self { objects })
+    }
+
+    /// All objects below `zone`, by their days.
+    async fn list_all(lake: &Lake, zone: &str) -> Result<BTreeMap<ReadingDate, Self>, Error> {
+        let mut days: BTreeMap<ReadingDate, Self> = BTreeMap::new();
+        for meta in list_all(lake.store.as_ref(), zone).await? {
+            let Some(slice) = Slice::of_key(&meta.key, zone) else { continue };
+            days.entry(slice.date).or_default().objects.push((slice, meta));
+        }
+        Ok(days)
     }
 
     /// Those that have an instant in common with `span`.
@@ -221,12 +232,6 @@ async fn attempt_derive(
         }
     }
     Ok((report, moved))
-}
-
-/// The version the object of a slice has once it is derived from what there is now.
-async fn current_version(lake: &Lake, slice: Slice, day: &Day) -> Result<Option<Version>, Error> {
-    let noted = object::note(lake, &slice.key(layout::TRUSTED_STEP_TRAINER)).await?;
-    Ok(noted.map(|noted| version(lake, &noted.etag, &day.motions(slice, noted.rows))))
 }
 
 /// What the slices of a day are derived from, as it was listed once for all of them.

@@ -18,14 +18,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chain::{FunctionName, Routes};
 use lake::catalog::StoreCatalog;
-use lake::events::{object_event, sqs_batch};
+use lake::events::{Ask, Message, object_event, sqs_batch};
 use lake::key::{ETag, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
+use lake::layout::{self, ReadingDate};
 use lake::policy::Policies;
 use lake::store::{
     ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store,
     StoreError, Upload,
 };
+use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
 use serde_json::{Value, json};
 
 const DAY_MS: i64 = 86_400_000;
@@ -39,6 +41,10 @@ const BATCH: usize = 10;
 pub struct Counts {
     /// Calls of the store.
     pub calls: BTreeMap<&'static str, usize>,
+    /// Calls of the catalog, as far as a catalog in a store makes as many as one of Glue's.
+    pub catalog_calls: usize,
+    /// Invocations of functions.
+    pub invocations: usize,
     /// Bytes of what was read.
     pub read_bytes: usize,
     /// Bytes of what was written.
@@ -55,6 +61,8 @@ impl Counts {
         for (call, count) in &other.calls {
             *self.calls.entry(call).or_default() += count;
         }
+        self.catalog_calls += other.catalog_calls;
+        self.invocations += other.invocations;
         self.read_bytes += other.read_bytes;
         self.written_bytes += other.written_bytes;
     }
@@ -258,6 +266,7 @@ impl Chain {
             let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event)));
             let outcome = block_on(function.invoke(lake, &event)).expect("an event");
             assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+            self.store.counts.lock().expect("one thread").invocations += 1;
         }
     }
 
@@ -275,12 +284,42 @@ impl Chain {
         self.work_off(&lake, 1_000);
     }
 
-    /// What it takes to bring the chain to rest, with no document in memory.
-    pub fn counted(&self, change: impl FnOnce(&Self)) -> Counts {
-        change(self);
-        *self.store.counts.lock().expect("one thread") = Counts::default();
-        self.come_to_rest();
-        self.store.counts.lock().expect("one thread").clone()
+    /// Has every function compare all there is, as its schedule does, each with no document in
+    /// memory. Nothing may be found.
+    #[inline(never)]
+    pub fn compare(&self) {
+        for function in FunctionName::ALL {
+            let ask = Message { id: None, ask: Ok(Ask::Reconcile { time_ms: None }) };
+            let outcome = block_on(function.invoke_messages(&self.lake(), vec![ask]));
+            assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+            assert_eq!(outcome.report.unfinished, 0, "{}", function.as_str());
+            self.store.counts.lock().expect("one thread").invocations += 1;
+        }
+    }
+
+    /// Compacts a date of every table, with no document in memory.
+    #[inline(never)]
+    pub fn compact(&self, date: ReadingDate) {
+        let tables = [&ACCELEROMETER_TRUSTED, &STEP_TRAINER_TRUSTED, &MACHINE_LEARNING_CURATED];
+        let keys =
+            tables.map(|table| ObjectKey::new(layout::day(&layout::compacted(table.name), date)));
+        let function = FunctionName::ReadingsCompacted;
+        for key in keys {
+            let ask = Message::to_look_at(&[key]);
+            let outcome = block_on(function.invoke_messages(&self.lake(), vec![ask]));
+            assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+            self.store.counts.lock().expect("one thread").invocations += 1;
+        }
+    }
+
+    /// What some work takes.
+    pub fn counted(&self, work: impl FnOnce(&Self)) -> Counts {
+        let (counts, of_catalog) = (&self.store.counts, &self.catalog.counts);
+        *counts.lock().expect("one thread") = Counts::default();
+        *of_catalog.lock().expect("one thread") = Counts::default();
+        work(self);
+        let catalog_calls = of_catalog.lock().expect("one thread").calls();
+        Counts { catalog_calls, ..counts.lock().expect("one thread").clone() }
     }
 
     /// A new record of a customer, delivered by itself.
@@ -403,12 +442,23 @@ pub enum Change {
     Withdrawal,
     /// A record that gives it again.
     Consent,
+    /// No change: every function compares all there is, after a landing object of each sensor more.
+    Comparison,
+    /// No change: the copies of a date are made, which has as many landing objects as any.
+    Compaction,
 }
 
 impl Change {
     /// In the order in which they can be made.
-    pub const ALL: [Self; 5] =
-        [Self::Readings, Self::Wide, Self::Customer, Self::Withdrawal, Self::Consent];
+    pub const ALL: [Self; 7] = [
+        Self::Readings,
+        Self::Wide,
+        Self::Customer,
+        Self::Withdrawal,
+        Self::Consent,
+        Self::Comparison,
+        Self::Compaction,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -418,11 +468,29 @@ impl Change {
             Self::Customer => "customer",
             Self::Withdrawal => "withdrawal",
             Self::Consent => "consent",
+            Self::Comparison => "comparison",
+            Self::Compaction => "compaction",
+        }
+    }
+
+    /// What it takes, for the `number`th time of [`FEW`].
+    fn price(self, chain: &Chain, size: Size, number: usize) -> Counts {
+        self.make(chain, size, number);
+        match self {
+            Self::Comparison => {
+                chain.come_to_rest();
+                chain.counted(Chain::compare)
+            }
+            Self::Compaction => {
+                let date = ReadingDate::of(FIRST_MS + (1 + number as i64) * DAY_MS);
+                chain.counted(|chain| chain.compact(date.expect("a date")))
+            }
+            _ => chain.counted(Chain::come_to_rest),
         }
     }
 
     /// Makes it, for the `number`th time of [`FEW`].
-    pub fn make(self, chain: &Chain, size: Size, number: usize) {
+    fn make(self, chain: &Chain, size: Size, number: usize) {
         assert!(number < FEW, "there are no more of whom that is asked");
         let (few, update_ms) = (2 * number, FIRST_MS + 10);
         // After all others of the day, and one another.
@@ -430,6 +498,10 @@ impl Change {
         let name = format!("more {number}");
         match self {
             Self::Readings => chain.readings(&name, std::iter::once(few), begun_ms),
+            Self::Comparison => {
+                chain.readings(&format!("compared {name}"), std::iter::once(few), begun_ms);
+            }
+            Self::Compaction => {}
             Self::Wide => chain.readings(&format!("wide {name}"), many(size.customers), begun_ms),
             Self::Customer => {
                 chain.customer(size.customers + number, update_ms, Some(FIRST_MS));
@@ -451,11 +523,13 @@ fn many(customers: usize) -> impl Iterator<Item = usize> {
 pub fn mean(chain: &Chain, change: Change, size: Size, count: usize) -> Counts {
     let mut sum = Counts::default();
     for number in 0..count {
-        sum.add(&chain.counted(|chain| change.make(chain, size, number)));
+        sum.add(&change.price(chain, size, number));
     }
     for calls in sum.calls.values_mut() {
         *calls = (*calls + count / 2) / count;
     }
+    sum.catalog_calls = (sum.catalog_calls + count / 2) / count;
+    sum.invocations = (sum.invocations + count / 2) / count;
     sum.read_bytes /= count;
     sum.written_bytes /= count;
     sum
@@ -492,5 +566,7 @@ pub fn lake_of(size: Size) -> Chain {
         }
     }
     chain.build_up();
+    // So that the next comparison has one before.
+    chain.compare();
     chain
 }

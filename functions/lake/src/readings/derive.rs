@@ -127,8 +127,8 @@ async fn is_quarantined<R: Rule>(lake: &Lake, manifest: &Manifest) -> Result<boo
     if !manifest.had_fragments {
         return Ok(true);
     }
-    let wanted = manifest.content.quarantine.as_deref();
-    quarantine::is_at(lake, R::STREAM, &manifest.landing, wanted).await
+    let found = quarantine::find(lake, R::STREAM, &manifest.landing).await?;
+    Ok(found.digest == manifest.content.quarantine)
 }
 
 async fn version_of(lake: &Lake, landing: &ObjectKey) -> Result<Option<ETag>, Error> {

@@ -2,7 +2,8 @@
 //!
 //! `price build FILE OBJECTS CUSTOMERS PARTS` saves a lake at rest; 0 parts: as many as suit it.
 //! `price change FILE OBJECTS CUSTOMERS CHANGE COUNT` opens it, makes a change so many times, and
-//! prints what one costs as JSON: calls by kind, bytes read, bytes written.
+//! prints what one costs as JSON: calls by kind, calls of the catalog, invocations, bytes read, bytes
+//! written.
 
 use std::error::Error;
 use std::path::Path;
@@ -31,11 +32,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             let change = Change::ALL.into_iter().find(named).ok_or("no such change")?;
             let chain = Chain::open(Path::new(file))?;
             let costs = mean(&chain, change, size(objects, customers)?, count.parse()?);
-            let (read_bytes, written_bytes) = (costs.read_bytes, costs.written_bytes);
-            println!(
-                "{}",
-                json!({"calls": costs.calls, "read_bytes": read_bytes, "written_bytes": written_bytes})
-            );
+            let costs = json!({
+                "calls": costs.calls,
+                "catalog_calls": costs.catalog_calls,
+                "invocations": costs.invocations,
+                "read_bytes": costs.read_bytes,
+                "written_bytes": costs.written_bytes,
+            });
+            println!("{costs}");
         }
         _ => return Err("want build or change; see the head of this file".into()),
     }

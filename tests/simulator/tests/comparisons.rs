@@ -1,0 +1,212 @@
+//! A comparison that goes by what the one before found settled finds what one finds that looks at
+//! everything; and it costs what changed, not what there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chain::FunctionName;
+use futures::executor::block_on;
+use lake::catalog::{Catalog, StoreCatalog};
+use lake::events::Message;
+use lake::key::{ETag, LakeKey, ObjectKey, Parts};
+use lake::lake::Lake;
+use lake::layout::{self, ReadingDate};
+use lake::policy::{Consent, Pairing, Policies};
+use lake::store::{MemoryStore, Precondition, Store};
+use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
+use serde_json::json;
+use simulator::choices::Random;
+
+const FIRST_MS: i64 = 1_687_050_000_000;
+const DAY_MS: i64 = 86_400_000;
+const PEOPLE: usize = 4;
+const FILES: usize = 5;
+
+type Objects = BTreeMap<ObjectKey, (ETag, Bytes)>;
+
+/// A lake with its catalog, and what there ever was in it.
+struct World {
+    store: MemoryStore,
+    catalog: MemoryStore,
+    policies: Policies,
+    ever: BTreeMap<ObjectKey, Vec<Bytes>>,
+}
+
+fn open(store: &MemoryStore, catalog: &MemoryStore, policies: Policies) -> Lake {
+    let catalog = Arc::new(StoreCatalog::new(Arc::new(catalog.clone())));
+    let key = LakeKey::new(b"a secret of the comparisons").unwrap();
+    let parts = Parts::try_from(4).unwrap();
+    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
+}
+
+fn without_memory(objects: Objects) -> Objects {
+    objects.into_iter().filter(|(key, _)| key.after("state/compared/").is_none()).collect()
+}
+
+fn put(store: &MemoryStore, key: &str, text: String) {
+    block_on(store.put(&ObjectKey::new(key), text.into(), Precondition::None)).unwrap();
+}
+
+impl World {
+    fn lake(&self) -> Lake {
+        open(&self.store, &self.catalog, self.policies)
+    }
+
+    fn unfinished(&self, function: FunctionName) -> BTreeSet<ObjectKey> {
+        block_on(function.unfinished(&self.lake())).unwrap().into_iter().collect()
+    }
+
+    /// What a comparison finds that knows nothing of one before.
+    fn unfinished_anew(&self, function: FunctionName) -> BTreeSet<ObjectKey> {
+        let store = MemoryStore::of(without_memory(self.store.snapshot()));
+        let lake = open(&store, &MemoryStore::of(self.catalog.snapshot()), self.policies);
+        block_on(function.unfinished(&lake)).unwrap().into_iter().collect()
+    }
+
+    fn remember(&mut self) {
+        for (key, (_, bytes)) in without_memory(self.store.snapshot()) {
+            let versions = self.ever.entry(key).or_default();
+            if !versions.contains(&bytes) {
+                versions.push(bytes);
+            }
+        }
+    }
+
+    fn customer(&self, random: &mut Random, number: usize) {
+        let person = random.below(PEOPLE);
+        let consent = random.chance(700).then_some(FIRST_MS + random.below(3) as i64 * 20_000);
+        let record = json!({
+            "email": format!("{person}@test.com"), "serialNumber": format!("D{person}"),
+            "registrationDate": FIRST_MS, "lastUpdateDate": FIRST_MS + number as i64,
+            "shareWithResearchAsOfDate": consent,
+        });
+        put(
+            &self.store,
+            &format!("landing/customer/{}.json", random.below(FILES)),
+            lines(random, [record]),
+        );
+    }
+
+    fn readings(&self, random: &mut Random) {
+        let file = random.below(FILES);
+        let readings: Vec<(usize, i64)> = (0..random.below(8))
+            .map(|_| {
+                let day = random.below(2) as i64 * DAY_MS;
+                (random.below(PEOPLE), FIRST_MS + day + random.below(6) as i64 * 10_000)
+            })
+            .collect();
+        if random.chance(600) {
+            let motions = readings.iter().map(|(person, time_ms)| {
+                json!({"user": format!("{person}@test.com"), "timestamp": time_ms, "x": 1, "y": 2, "z": 3})
+            });
+            let text = lines(random, motions);
+            put(&self.store, &format!("landing/accelerometer/{file}.json"), text);
+        } else {
+            let steps = readings.iter().map(|(person, time_ms)| {
+                json!({"sensorReadingTime": time_ms, "serialNumber": format!("D{person}"),
+                    "distanceFromObject": 1})
+            });
+            let text = lines(random, steps);
+            put(&self.store, &format!("landing/step_trainer/{file}.json"), text);
+        }
+    }
+
+    /// Lets functions work on some of what they left undone.
+    fn work(&self, random: &mut Random) {
+        for function in FunctionName::ALL {
+            if random.chance(300) {
+                continue;
+            }
+            let keys: Vec<ObjectKey> =
+                self.unfinished(function).into_iter().filter(|_| random.chance(800)).collect();
+            let asked = vec![Message::to_look_at(&keys)];
+            // What was damaged may not be readable.
+            let _ = block_on(function.invoke_messages(&self.lake(), asked));
+        }
+    }
+
+    /// Something that no function does: an object is gone, or is what it once was.
+    fn damage(&self, random: &mut Random) {
+        let ours = ["trusted/", "curated/", "quarantine/", "state/", "landing/"];
+        let is_ours = |key: &&ObjectKey| {
+            // The indexes are what is found by; no comparison looks whether they are whole.
+            !key.as_str().contains("/index/")
+                && key.after(layout::DEVICES).is_none()
+                && key.as_str() != layout::SETTINGS
+                && ours.iter().any(|zone| key.after(zone).is_some())
+        };
+        let known: Vec<&ObjectKey> = self.ever.keys().filter(is_ours).collect();
+        if known.is_empty() {
+            return;
+        }
+        let key = *random.one(&known);
+        if random.chance(400) {
+            block_on(self.store.delete(key)).unwrap();
+        } else {
+            let bytes = random.one(&self.ever[key]).clone();
+            block_on(self.store.put(key, bytes, Precondition::None)).unwrap();
+        }
+    }
+
+    /// The catalog has a partition more, or less.
+    fn damage_catalog(&self, random: &mut Random) {
+        let tables = [&ACCELEROMETER_TRUSTED, &STEP_TRAINER_TRUSTED, &MACHINE_LEARNING_CURATED];
+        let table = random.one(&tables).name;
+        let date = ReadingDate::of(FIRST_MS + random.below(2) as i64 * DAY_MS).unwrap();
+        let catalog = StoreCatalog::new(Arc::new(self.catalog.clone()));
+        if random.chance(500) {
+            block_on(catalog.create_partition(table, date)).unwrap();
+        } else {
+            block_on(catalog.delete_partition(table, date)).unwrap();
+        }
+    }
+
+    fn change_policies(&mut self, random: &mut Random) {
+        let consent = *random.one(&[Consent::Any, Consent::AsOf]);
+        let pairing = *random.one(&[Pairing::Customer, Pairing::Timestamp]);
+        self.policies = Policies { consent, pairing, ..self.policies };
+        block_on(Lake::change_policies(&self.store, self.policies)).unwrap();
+    }
+}
+
+/// Records, and now and then what is none.
+fn lines(random: &mut Random, records: impl IntoIterator<Item = serde_json::Value>) -> String {
+    let mut text: String = records.into_iter().map(|record| format!("{record}\n")).collect();
+    if random.chance(200) {
+        text.push_str("{\"no record\n");
+    }
+    text
+}
+
+#[test]
+fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
+    const SEEDS: u64 = 60;
+    const STEPS: usize = 40;
+    let mut found = 0;
+    for seed in 0..SEEDS {
+        let mut random = Random::new(seed);
+        let policies = Policies::default();
+        let (store, catalog) = (MemoryStore::default(), MemoryStore::default());
+        let mut world = World { store, catalog, policies, ever: BTreeMap::new() };
+        drop(world.lake());
+        for step in 0..STEPS {
+            match random.weighted(&[4, 5, 8, 4, 2, 1]) {
+                0 => world.customer(&mut random, step),
+                1 => world.readings(&mut random),
+                2 => world.work(&mut random),
+                3 => world.damage(&mut random),
+                4 => world.damage_catalog(&mut random),
+                _ => world.change_policies(&mut random),
+            }
+            world.remember();
+            for function in FunctionName::ALL {
+                let anew = world.unfinished_anew(function);
+                found += anew.len();
+                let name = function.as_str();
+                assert_eq!(world.unfinished(function), anew, "{name}, seed {seed}, step {step}");
+            }
+        }
+    }
+    assert!(found > 1_000, "{found}: there is little to be found");
+}
