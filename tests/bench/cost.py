@@ -1,6 +1,6 @@
-"""What the lake costs a month in an account, from calls per landing object that were measured.
+"""What the lake costs a month in an account, from calls that were measured (calls.py).
 
-    cost.py --devices N --files-per-day F [--bytes-per-file B] [--calls calls/one-more-object.json]
+    cost.py --devices N --files-per-day F [--bytes-per-file B] [--calls calls/measured.json]
     cost.py --document > COST.md
 
 Prints Markdown: quantities and dollars a month by service, beside what the same day costs as Glue
@@ -48,12 +48,14 @@ ASSUMED = {
     "s3_calls_at_once": (4, "S3 calls in flight in an invocation"),
     "parse_bytes_per_s": (50e6, "bytes of JSON an invocation gets through in a second"),
     "memory_gb": (1.0, "memory of a function (template.yaml, MemoryMegabytes)"),
-    "glue_per_invocation": (1, "catalog calls of an invocation, where not measured"),
     "log_bytes_per_invocation": (4_000, "log of an invocation, metrics document included"),
-    "idle_polls_month": (5 * 5 * 3 * 60 * 24 * DAYS, "receives of 5 queues: 5 pollers, each 20 s"),
+    "idle_polls_month": (6 * 5 * 3 * 60 * 24 * DAYS, "receives of 6 queues: 5 pollers, each 20 s"),
     "reconciler_runs_month": (24 * DAYS, "of each function (template.yaml, ReconcileRate)"),
-    "metrics": (61, "custom metrics: 12 of each function, and one (functions/aws/src/metrics.rs)"),
-    "alarms": (16, "alarms (template.yaml)"),
+    "metrics": (
+        75,
+        "custom metrics: 12 of each function, a lag of 3 (aws/src/metrics.rs)",
+    ),
+    "alarms": (18, "alarms (template.yaml)"),
     "days_kept": (30, "days that landing objects are kept"),
     "bytes_out_share": (0.06, "Parquet bytes for each byte of JSON (RESULTS.md)"),
     "glue_jobs": (5, "Glue jobs, one a table"),
@@ -73,6 +75,7 @@ class Load:
     files_per_day: int
     customer_files_per_day: int
     bytes_per_file: float
+    withdrawals_per_day: int
     overlap_steps: int
     overlap_motion: int
 
@@ -106,47 +109,90 @@ class Line:
 
 # --- calls ---------------------------------------------------------------------------------------
 
+# Of calls.py: people of a wide object, objects an overlapping one overlaps with, landing objects of
+# a date that is compacted, landing objects before a comparison.
+WIDE, OVERLAPPED, COMPACTED, BETWEEN = 675, 10, 50, 2
 
-def of_event(event: dict, described: dict, scale: float) -> Counter[str]:
-    """Calls of one landing object, all functions together."""
-    total: Counter[str] = Counter()
-    for calls in event["functions"].values():
-        found = Counter(calls)
-        if unsplit := found.pop("s3", 0):
-            for kind, share in described["kinds"].items():
-                found[kind] += unsplit * share
-        total.update(found)
-    objects = described.get("objects", 1)
-    if "invocations" in described:
-        total["invocations"] = described["invocations"]
-    each = Counter({kind: count / objects for kind, count in total.items()})
-    for kind in event.get("grows_with_people", ()):
-        each[kind] *= scale
-    if "glue" not in each:
-        each["glue"] = each["invocations"] * A["glue_per_invocation"]
-    return each
+
+def of(change: dict) -> Counter[str]:
+    """Calls of a change, as they are billed."""
+    calls = change["calls"]
+    return Counter(
+        get=calls.get("get", 0) + calls.get("head", 0),
+        list=calls.get("list", 0),
+        put=calls.get("put", 0) + calls.get("upload", 0),
+        delete=calls.get("delete", 0),
+        glue=change["catalog_calls"],
+        invocations=change["invocations"],
+    )
+
+
+def times(calls: Counter[str], factor: float) -> Counter[str]:
+    """So many times as many."""
+    return Counter({kind: count * factor for kind, count in calls.items()})
+
+
+def beyond(more: Counter[str], less: Counter[str]) -> Counter[str]:
+    """By how many there are more; of a kind of which there happen to be fewer, none."""
+    return Counter({kind: max(0, count - less[kind]) for kind, count in more.items()})
+
+
+def parts_of(people: float, parts: int) -> float:
+    """Among how many parts so many people are, as a rule."""
+    return parts * (1 - (1 - 1 / parts) ** people)
+
+
+def of_file(lake: dict, stream: str, people: float) -> Counter[str]:
+    """Calls of one landing object of readings: those of any, and those of each further part."""
+    one, wide = of(lake[stream]), of(lake[f"wide {stream}"])
+    further = (parts_of(people, lake["parts"]) - 1) / (parts_of(WIDE, lake["parts"]) - 1)
+    return one + times(beyond(wide, one), max(0.0, further))
+
+
+def lake_for(load: Load, described: dict) -> dict:
+    """The measured lake that is nearest, of those with as many customers or more."""
+    sizes = sorted(int(size) for size in described["lakes"])
+    fits = next((size for size in sizes if size >= load.devices), sizes[-1])
+    return described["lakes"][str(fits)]
 
 
 def of_month(load: Load, described: dict) -> Counter[str]:
-    """Calls of a month."""
+    """Calls of a month, but for the comparisons."""
+    lake = lake_for(load, described)
     share = A["accelerometer_share"]
-    events = described["events"]
-    per_day = {
-        "accelerometer": load.files_per_day * share,
-        "step_trainer": load.files_per_day * (1 - share),
-        "readings": load.files_per_day,
-        "customer": load.customer_files_per_day,
-    }
-    month: Counter[str] = Counter()
-    for stream, event in events.items():
-        scale = load.people_per_file(stream) / event["people"]
-        calls = of_event(event, described, scale)
-        if stream == "accelerometer":  # the step trainer objects of its time are derived again
-            steps, motion = load.overlap_steps - 3, load.overlap_motion - 9
-            calls.update({"get": 2 * steps + motion, "list": steps, "put": steps})
-        for kind, count in calls.items():
-            month[kind] += count * per_day[stream] * DAYS
-        month["objects"] += per_day[stream] * DAYS
+    motion = of_file(lake, "accelerometer", load.people_per_file("accelerometer"))
+    overlap = beyond(of(lake["overlap"]), of(lake["accelerometer"]))
+    motion += times(overlap, load.overlap_steps / OVERLAPPED)
+    motion["get"] += max(0, load.overlap_motion - load.overlap_steps)
+    steps = of_file(lake, "step trainer", load.people_per_file("step_trainer"))
+    steps["get"] += load.overlap_motion
+    compaction = of(lake["compaction"])
+    compaction["get"] *= load.files_per_day / COMPACTED
+    day = times(motion, load.files_per_day * share)
+    day += times(steps, load.files_per_day * (1 - share))
+    day += times(of(lake["customer"]), load.customer_files_per_day)
+    day += times(of(lake["withdrawal"]), load.withdrawals_per_day)
+    day += compaction
+    day["objects"] = load.files_per_day + load.customer_files_per_day + load.withdrawals_per_day
+    return times(day, DAYS)
+
+
+def of_comparisons(load: Load, described: dict) -> Counter[str]:
+    """Calls of a month's comparisons: listings of what there is, looks at what changed."""
+    lake, runs = lake_for(load, described), A["reconciler_runs_month"]
+    idle = of(lake["idle comparison"])
+    few, more = described["lakes"]["1000"], described["more_objects"]
+    each = (of(more["idle comparison"])["list"] - of(few["idle comparison"])["list"]) / (
+        more["objects"] - few["objects"]
+    )
+    idle["list"] += each * (load.files_per_day * A["days_kept"] - lake["objects"])
+    files = load.files_per_day * DAYS
+    changed = beyond(of(lake["comparison"]), of(lake["idle comparison"]))
+    month = times(idle, runs)
+    month["get"] += changed["get"] * files / BETWEEN
+    month["put"] += changed["put"] * runs
+    # The parts of the people in what was delivered since, as far as they did not change themselves.
+    month["get"] += runs * parts_of(load.devices * DAYS / runs, lake["parts"])
     return month
 
 
@@ -156,33 +202,31 @@ def of_month(load: Load, described: dict) -> Counter[str]:
 def bill(load: Load, described: dict) -> list[Line]:
     """The lake's month."""
     month = of_month(load, described)
+    compared = of_comparisons(load, described)
     landed, written = month["objects"], month["put"] + month["delete"]
-    kept = load.files_per_day * A["days_kept"]
-    looks = A["reconciler_runs_month"] * kept
-    lists = A["reconciler_runs_month"] * 5 * (1 + kept / 1_000)
-    reconciled = 5 * A["reconciler_runs_month"]
-    calls = month["get"] + month["list"] + month["put"] + month["delete"]
+    calls = sum(month[kind] for kind in ("get", "list", "put", "delete"))
     seconds = calls * A["s3_call_s"] / A["s3_calls_at_once"]
     seconds += DAYS * load.bytes_per_day / A["parse_bytes_per_s"]
-    seconds_reconciling = (looks + lists) * A["s3_call_s"] / A["s3_calls_at_once"]
-    invocations = month["invocations"]
+    calls_comparing = compared["get"] + compared["list"] + compared["put"]
+    seconds_comparing = calls_comparing * A["s3_call_s"] / A["s3_calls_at_once"]
+    invocations = month["invocations"] + compared["invocations"]
     gb = load.bytes_per_day * A["days_kept"] * (1 + A["bytes_out_share"]) / 1e9
-    logs = (invocations + reconciled) * A["log_bytes_per_invocation"] / 1e9
+    logs = invocations * A["log_bytes_per_invocation"] / 1e9
     requests = (
         ("S3", "PUT, landing objects", landed, "s3_put_list"),
         ("S3", "PUT", month["put"], "s3_put_list"),
         ("S3", "LIST", month["list"], "s3_put_list"),
         ("S3", "GET", month["get"], "s3_get"),
-        ("S3", "LIST, reconcilers", lists, "s3_put_list"),
-        ("S3", "GET, reconcilers", looks, "s3_get"),
+        ("S3", "LIST, PUT, comparisons", compared["list"] + compared["put"], "s3_put_list"),
+        ("S3", "GET, comparisons", compared["get"], "s3_get"),
         ("S3", "GB-months", gb, "s3_gb_month"),
-        ("Lambda", "requests", invocations + reconciled, "lambda_request"),
+        ("Lambda", "requests", invocations, "lambda_request"),
         ("Lambda", "GB-seconds", seconds * A["memory_gb"], "lambda_gb_s"),
-        ("Lambda", "GB-s, reconcilers", seconds_reconciling * A["memory_gb"], "lambda_gb_s"),
+        ("Lambda", "GB-s, comparisons", seconds_comparing * A["memory_gb"], "lambda_gb_s"),
         ("EventBridge", "events", landed + written, "eventbridge_event"),
-        ("SQS", "send, receive, delete", 3 * (invocations + reconciled), "sqs_request"),
+        ("SQS", "send, receive, delete", 3 * invocations, "sqs_request"),
         ("SQS", "receives of idle queues", A["idle_polls_month"], "sqs_request"),
-        ("Glue Data Catalog", "requests", month["glue"], "glue_catalog_request"),
+        ("Glue Data Catalog", "requests", month["glue"] + compared["glue"], "glue_catalog_request"),
         ("CloudWatch", "GB of logs", logs, "logs_gb"),
         ("CloudWatch", "metrics", A["metrics"], "metric_month"),
         ("CloudWatch", "alarms", A["alarms"], "alarm_month"),
@@ -213,8 +257,9 @@ def table(load: Load, described: dict) -> str:
     total = sum(line.dollars for line in lines)
     head = (
         f"{load.devices:,} devices, {load.files_per_day:,} files of readings a day of"
-        f" {load.bytes_per_file / 1e6:,.2f} MB, {load.customer_files_per_day:,} customer files a"
-        f" day: {load.bytes_per_day / 1e9:,.2f} GB and {load.rows_per_day / M:,.1f} M readings a"
+        f" {load.bytes_per_file / 1e6:,.2f} MB, {load.customer_files_per_day:,} customer files and"
+        f" {load.withdrawals_per_day:,} withdrawals a day:"
+        f" {load.bytes_per_day / 1e9:,.2f} GB and {load.rows_per_day / M:,.1f} M readings a"
         f" day. An accelerometer object overlaps in time with {load.overlap_steps} objects of the"
         f" step trainer and {load.overlap_motion} of its own feed."
     )
@@ -240,16 +285,16 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
 
 - **Calls are measured**: {steady}.
 - **Prices are inputs**: {prices_of}.
-- **Left out**: taxes, free tiers, KMS, Athena's scans, data transfer, the sweep, failures and their
-  repeats, withdrawals that wake many objects, compaction.
-- **Everybody delivers once a day**, in one file of each feed.
-- **What grows**: hardly anything by people or by what the lake holds already: a landing object adds
-  one run to the index of who is in which, and looks nobody up who has readings already. Every
-  accelerometer object has the step trainer objects of its time derived again, from all
-  accelerometer objects of that time: the overlaps are an input (`--overlap-steps`,
-  `--overlap-motion`), and the model's weakest one.
-- **The reconcilers** are taken at the template's word (each hour a listing, and a look at each
-  object of readings), not measured. They are the one line that follows the lake, not the change.
+- **Left out**: taxes, free tiers, KMS, Athena's scans, data transfer, failures and their repeats.
+- **Everybody delivers once a day**, in one file of each feed. A customer file has one record.
+  Whoever withdraws is in four files of readings.
+- **What grows**: a file of readings looks four times at each part of the registers in which it has
+  people, interpolated between one person and {wide}. An accelerometer object has the step trainer
+  objects of its time derived again, from all accelerometer objects of that time: the overlaps are
+  an input (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+- **The comparisons** of every hour list everything there is, a thousand objects a call, and look at
+  what was delivered since the last. They are the one line that follows the lake, not the change.
+- **Compaction**: a date a day, once.
 - **Glue jobs** read, in this model, only what is new. A job that lets later consent reach earlier
   readings reads more, so its line is the least it can be. As many runs as there are files is the
   freshness that the lake has.
@@ -270,21 +315,22 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
 
 {tables}
 """
-SIZES = ((1_000, 48, 3, 9), (100_000, 1_000, 10, 30), (1_000_000, 5_000, 17, 52))
+SIZES = ((1_000, 48, 1, 3, 9), (100_000, 1_000, 10, 10, 30), (1_000_000, 5_000, 100, 17, 52))
 
 
 def document() -> str:
     """COST.md: prices, assumptions, and three sizes."""
-    steady = read("one-more-object")
+    measured = read("measured")
     prices = [f"| {name} | {value:.10f} | {what} |" for name, (value, what) in PRICES.items()]
     assumed = [f"| {name} | {value:,g} | {what} |" for name, (value, what) in ASSUMED.items()]
-    loads = [load_of(n, f, 24, None, steps, motion) for n, f, steps, motion in SIZES]
+    loads = [load_of(n, f, 24, gone, None, *overlaps) for n, f, gone, *overlaps in SIZES]
     return DOCUMENT.format(
-        steady=steady["source"],
+        steady=measured["source"],
+        wide=WIDE,
         prices_of=PRICES_OF,
         prices="\n".join(prices),
         assumptions="\n".join(assumed),
-        tables="\n\n".join(table(load, steady) for load in loads),
+        tables="\n\n".join(table(load, measured) for load in loads),
     )
 
 
@@ -294,11 +340,17 @@ def read(name: str) -> dict:
 
 
 def load_of(
-    devices: int, files: int, customer_files: int, bytes_: float | None, steps: int, motion: int
+    devices: int,
+    files: int,
+    customer_files: int,
+    withdrawals: int,
+    bytes_: float | None,
+    steps: int,
+    motion: int,
 ) -> Load:
     """A load; the bytes of a file follow from the devices where they are not given."""
     each = bytes_ or devices * A["bytes_per_device_day"] / files
-    return Load(devices, files, customer_files, each, steps, motion)
+    return Load(devices, files, customer_files, each, withdrawals, steps, motion)
 
 
 def main() -> None:
@@ -308,10 +360,11 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1_000)
     parser.add_argument("--files-per-day", type=int, default=48, help="of readings, both feeds")
     parser.add_argument("--customer-files-per-day", type=int, default=24)
+    parser.add_argument("--withdrawals-per-day", type=int, default=1)
     parser.add_argument("--bytes-per-file", type=float, help="default: follows from the devices")
     parser.add_argument("--overlap-steps", type=int, default=3, help="step trainer objects")
     parser.add_argument("--overlap-motion", type=int, default=9, help="accelerometer objects")
-    parser.add_argument("--calls", type=Path, default=HERE / "calls" / "one-more-object.json")
+    parser.add_argument("--calls", type=Path, default=HERE / "calls" / "measured.json")
     options = parser.parse_args()
     if options.document:
         print(document(), end="")
@@ -320,6 +373,7 @@ def main() -> None:
         options.devices,
         options.files_per_day,
         options.customer_files_per_day,
+        options.withdrawals_per_day,
         options.bytes_per_file,
         options.overlap_steps,
         options.overlap_motion,

@@ -207,6 +207,17 @@ pub struct Size {
     pub spread: Spread,
 }
 
+impl Size {
+    /// When the readings of a pair of landing objects begin.
+    fn begun_ms(self, pair: usize) -> i64 {
+        let day = match self.spread {
+            Spread::ADay(objects) => pair / objects,
+            Spread::OneDay => 0,
+        };
+        FIRST_MS + day as i64 * DAY_MS + (pair % 7_000) as i64 * 1_000
+    }
+}
+
 /// The chain over a lake in memory.
 pub struct Chain {
     store: Arc<Counting>,
@@ -330,14 +341,21 @@ impl Chain {
 
     /// Two readings of each sensor of each of some customers, one customer's after the other's.
     pub fn readings(&self, name: &str, customers: impl Iterator<Item = usize>, begun_ms: i64) {
-        const APART_MS: i64 = 500;
-        let customers = customers.flat_map(|customer| [customer; 2]);
-        let times = (begun_ms..).step_by(APART_MS as usize);
-        let readings: Vec<(usize, i64)> = customers.zip(times).collect();
+        let readings = two_of_each(customers, begun_ms);
+        self.motions(name, &readings);
+        self.steps(name, &readings);
+    }
+
+    /// A landing object of the accelerometer, with readings of these customers at these times.
+    fn motions(&self, name: &str, readings: &[(usize, i64)]) {
         let motions = readings.iter().map(|(customer, time_ms)| {
             json!({"user": email(*customer), "timestamp": time_ms, "x": 0.5, "y": -1.5, "z": 0.25})
         });
         self.land(&format!("landing/accelerometer/{name}.json"), motions);
+    }
+
+    /// A landing object of the step trainer, with readings of these customers at these times.
+    fn steps(&self, name: &str, readings: &[(usize, i64)]) {
         let steps = readings.iter().map(|(customer, time_ms)| {
             let serial = serial_number(*customer);
             json!({"sensorReadingTime": time_ms, "serialNumber": serial, "distanceFromObject": 1})
@@ -401,6 +419,12 @@ impl Chain {
     }
 }
 
+/// Two readings of each customer, one customer's after the other's.
+fn two_of_each(customers: impl Iterator<Item = usize>, begun_ms: i64) -> Vec<(usize, i64)> {
+    const APART_MS: usize = 500;
+    customers.flat_map(|customer| [customer; 2]).zip((begun_ms..).step_by(APART_MS)).collect()
+}
+
 fn email(customer: usize) -> String {
     format!("customer.{customer}@test.com")
 }
@@ -429,6 +453,9 @@ pub const FEW: usize = 16;
 /// Customers of the pair of landing objects that holds many, at the most. All of them consent.
 pub const MANY: usize = 675;
 
+/// Step trainer objects that an [overlapping](Change::Overlap) object overlaps with in time.
+pub const OVERLAPPED: usize = 10;
+
 /// A change whose price is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -436,6 +463,16 @@ pub enum Change {
     Readings,
     /// The same with those of [`MANY`] customers.
     Wide,
+    /// A landing object of the accelerometer alone.
+    Accelerometer,
+    /// The same with those of [`MANY`] customers.
+    WideAccelerometer,
+    /// A landing object of the step trainer alone.
+    StepTrainer,
+    /// The same with those of [`MANY`] customers.
+    WideStepTrainer,
+    /// A landing object of the accelerometer, at the time of [`OVERLAPPED`] objects of each sensor.
+    Overlap,
     /// A record of somebody new, who consents.
     Customer,
     /// A record that takes a consent back: of somebody with four landing objects.
@@ -444,19 +481,27 @@ pub enum Change {
     Consent,
     /// No change: every function compares all there is, after a landing object of each sensor more.
     Comparison,
+    /// The same after nothing.
+    IdleComparison,
     /// No change: the copies of a date are made, which has as many landing objects as any.
     Compaction,
 }
 
 impl Change {
     /// In the order in which they can be made.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::Readings,
         Self::Wide,
+        Self::Accelerometer,
+        Self::WideAccelerometer,
+        Self::StepTrainer,
+        Self::WideStepTrainer,
+        Self::Overlap,
         Self::Customer,
         Self::Withdrawal,
         Self::Consent,
         Self::Comparison,
+        Self::IdleComparison,
         Self::Compaction,
     ];
 
@@ -465,10 +510,16 @@ impl Change {
         match self {
             Self::Readings => "readings",
             Self::Wide => "wide readings",
+            Self::Accelerometer => "accelerometer",
+            Self::WideAccelerometer => "wide accelerometer",
+            Self::StepTrainer => "step trainer",
+            Self::WideStepTrainer => "wide step trainer",
+            Self::Overlap => "overlap",
             Self::Customer => "customer",
             Self::Withdrawal => "withdrawal",
             Self::Consent => "consent",
             Self::Comparison => "comparison",
+            Self::IdleComparison => "idle comparison",
             Self::Compaction => "compaction",
         }
     }
@@ -477,12 +528,12 @@ impl Change {
     fn price(self, chain: &Chain, size: Size, number: usize) -> Counts {
         self.make(chain, size, number);
         match self {
-            Self::Comparison => {
+            Self::Comparison | Self::IdleComparison => {
                 chain.come_to_rest();
                 chain.counted(Chain::compare)
             }
             Self::Compaction => {
-                let date = ReadingDate::of(FIRST_MS + (1 + number as i64) * DAY_MS);
+                let date = ReadingDate::of(day_ms(number));
                 chain.counted(|chain| chain.compact(date.expect("a date")))
             }
             _ => chain.counted(Chain::come_to_rest),
@@ -495,21 +546,38 @@ impl Change {
         let (few, update_ms) = (2 * number, FIRST_MS + 10);
         // After all others of the day, and one another.
         let begun_ms = FIRST_MS + 9_999_000 + number as i64 * 1_000_000;
-        let name = format!("more {number}");
+        let name = format!("{} {number}", self.name());
+        let one = || std::iter::once(few);
+        let wide = || many(size.customers);
         match self {
-            Self::Readings => chain.readings(&name, std::iter::once(few), begun_ms),
-            Self::Comparison => {
-                chain.readings(&format!("compared {name}"), std::iter::once(few), begun_ms);
+            Self::Readings | Self::Comparison => chain.readings(&name, one(), begun_ms),
+            Self::Wide => chain.readings(&name, wide(), begun_ms),
+            Self::Accelerometer => chain.motions(&name, &two_of_each(one(), begun_ms)),
+            Self::WideAccelerometer => chain.motions(&name, &two_of_each(wide(), begun_ms)),
+            Self::StepTrainer => chain.steps(&name, &two_of_each(one(), begun_ms)),
+            Self::WideStepTrainer => chain.steps(&name, &two_of_each(wide(), begun_ms)),
+            Self::Overlap => {
+                let first = match size.spread {
+                    Spread::ADay(objects) => (1 + number) * objects,
+                    Spread::OneDay => 0,
+                };
+                let (begun_ms, ended_ms) =
+                    (size.begun_ms(first), size.begun_ms(first + OVERLAPPED - 1));
+                chain.motions(&name, &[(few, begun_ms), (few, ended_ms)]);
             }
-            Self::Compaction => {}
-            Self::Wide => chain.readings(&format!("wide {name}"), many(size.customers), begun_ms),
             Self::Customer => {
                 chain.customer(size.customers + number, update_ms, Some(FIRST_MS));
             }
             Self::Withdrawal => chain.customer(few, update_ms, None),
             Self::Consent => chain.customer(few, update_ms + 1, Some(FIRST_MS)),
+            Self::IdleComparison | Self::Compaction => {}
         }
     }
+}
+
+/// When one of the later days begins.
+fn day_ms(number: usize) -> i64 {
+    FIRST_MS + (1 + number as i64) * DAY_MS
 }
 
 fn many(customers: usize) -> impl Iterator<Item = usize> {
@@ -549,11 +617,7 @@ pub fn lake_of(size: Size) -> Chain {
     chain.build_up();
     let pairs = size.objects / 2;
     for pair in 0..pairs {
-        let day = match size.spread {
-            Spread::ADay(objects) => pair / objects,
-            Spread::OneDay => 0,
-        };
-        let begun_ms = FIRST_MS + day as i64 * DAY_MS + (pair % 7_000) as i64 * 1_000;
+        let begun_ms = size.begun_ms(pair);
         let name = pair.to_string();
         match pair.checked_sub(2 * FEW) {
             None => chain.readings(&name, std::iter::once(2 * (pair % FEW)), begun_ms),
