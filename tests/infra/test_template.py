@@ -78,6 +78,8 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
         "compacted/*": {PUT, DELETE, ABORT},
     },
 }
+for _name in OBJECTS.keys() - {"readings_compacted"}:
+    OBJECTS[_name] |= {f"state/compared/{_name}.json": {GET, PUT}}
 # Listed though not one object below is read: the root of the replay markers, whose keys begin with
 # the revision.
 LISTED_ONLY = {
@@ -254,6 +256,8 @@ class Wiring(Infrastructure):
                         "METRICS_NAMESPACE",
                         "RUST_LOG",
                         "CLOSED_AFTER_DAYS",
+                        "MALLOC_MMAP_THRESHOLD_",
+                        "MALLOC_TRIM_THRESHOLD_",
                     },
                 )
 
