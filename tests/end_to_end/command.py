@@ -103,7 +103,9 @@ def stedi(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def snapshot(lake: Path) -> dict[str, tuple[int, str]]:
-    """Time and content of every derived object of a lake, and of its state."""
+    """Time and content of every derived object of a lake, and of its state, but for what the
+    comparisons before remember: nothing is derived from that.
+    """
     return {
         path.relative_to(lake).as_posix(): (
             path.stat().st_mtime_ns,
@@ -111,7 +113,7 @@ def snapshot(lake: Path) -> dict[str, tuple[int, str]]:
         )
         for zone in DERIVED_ZONES
         for path in sorted((lake / zone).rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.parent != lake / "state" / "compared"
     }
 
 

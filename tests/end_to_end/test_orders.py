@@ -60,6 +60,11 @@ class Orders(LakeTest):
         self.deliver("lake", data, [[file] for file in files_of(data, *order)], AS_OF)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """What is in the files of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 class AtRest(LakeTest):
     def test_a_second_run_rewrites_nothing(self) -> None:
         for name, policy in (("as-of", AS_OF), ("any", ANY)):
@@ -67,9 +72,15 @@ class AtRest(LakeTest):
             self.run_lake(lake, data, policy)
             before = snapshot(lake)
             self.assertTrue(before)
-            for source, policies in ((data, policy), (None, policy), (None, None)):
-                self.run_lake(lake, source, policies)
+            self.run_lake(lake, data, policy)
+            self.assertEqual(snapshot(lake), before)
+            # What the first comparison at rest remembers is what any later one does.
+            remembered = contents(lake / "state" / "compared")
+            self.assertTrue(remembered)
+            for policies in (policy, None):
+                self.run_lake(lake, None, policies)
                 self.assertEqual(snapshot(lake), before)
+                self.assertEqual(contents(lake / "state" / "compared"), remembered)
 
     def test_a_subset_of_the_files_again_changes_nothing(self) -> None:
         data, lake = self.generate("data", 60, 2, 14), self.folder / "lake"
