@@ -31,6 +31,7 @@ CHANGES = (
     "customer",
     "withdrawal",
     "comparison",
+    "withdrawn comparison",
     "idle comparison",
     "compaction",
 )

@@ -97,10 +97,10 @@ impl Function for CustomerLandingToTrusted {
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-        let mut comparison = Comparison::begin(lake, self.name()).await?;
+        let mut comparison = Comparison::begin(lake, self.name()).await;
         let mut keys = register::unfolded(lake, &mut comparison).await?;
         keys.extend(project::behind(lake, &mut comparison).await?);
-        comparison.end(lake).await?;
+        comparison.end(lake).await;
         Ok(keys)
     }
 

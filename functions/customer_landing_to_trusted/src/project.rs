@@ -1,6 +1,7 @@
 //! What follows from the register: the consents, then the part of customer_trusted.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use lake::comparison::{Comparison, Versions, versions_below};
 use lake::customer::Customer;
 use lake::derivation::Target;
@@ -59,9 +60,11 @@ pub(crate) async fn behind(
     lake: &Lake,
     comparison: &mut Comparison,
 ) -> Result<Vec<ObjectKey>, Error> {
-    let registers = versions_below(lake, layout::CUSTOMER_REGISTER).await?;
-    let consents = versions_below(lake, layout::CONSENTS).await?;
-    let trusted = versions_below(lake, layout::TRUSTED_CUSTOMER).await?;
+    let (registers, consents, trusted) = try_join!(
+        versions_below(lake, layout::CUSTOMER_REGISTER),
+        versions_below(lake, layout::CONSENTS),
+        versions_below(lake, layout::TRUSTED_CUSTOMER),
+    )?;
     let unknown = lake.settings.parts.all().filter(|part| {
         // From a register that is not there nothing follows.
         registers.get(&layout::customer_register(*part)).is_some_and(|register| {

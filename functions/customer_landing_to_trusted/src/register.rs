@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures::stream::TryStreamExt;
-use lake::comparison::{Comparison, Versions, versions_below};
+use futures::try_join;
+use lake::comparison::{Comparison, Versions};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::key::{ETag, Fingerprint, KeyHash, ObjectKey, Part, Revision, Source};
@@ -153,19 +154,29 @@ pub(crate) async fn unfolded(
     comparison: &mut Comparison,
 ) -> Result<Vec<ObjectKey>, Error> {
     let store = lake.store.as_ref();
-    let landed = list_all(store, layout::landing(Stream::Customer)).await?.into_iter();
+    let manifests = layout::manifests(Stream::Customer);
+    let quarantined = layout::quarantined(Stream::Customer);
+    let (landed, manifests, quarantined) = try_join!(
+        list_all(store, layout::landing(Stream::Customer)),
+        list_all(store, &manifests),
+        list_all(store, &quarantined),
+    )?;
+    let landed = landed.into_iter();
     let mut landed: BTreeMap<Source, (ObjectKey, ETag)> =
         landed.map(|object| (Source::of(&object.key), (object.key, object.etag))).collect();
-    let quarantined = versions_below(lake, &layout::quarantined(Stream::Customer)).await?;
+    // Also of landing objects that are gone.
+    let quarantined = quarantined.into_iter().filter_map(|object| {
+        let landing = layout::landing_of_quarantine(Stream::Customer, &object.key)?;
+        Some((Source::of(&landing), object.etag))
+    });
+    let quarantined: BTreeMap<Source, ETag> = quarantined.collect();
     let mut unknown = Vec::new();
-    for manifest in list_all(store, &layout::manifests(Stream::Customer)).await? {
+    for manifest in manifests {
         let Some(source) = layout::source_of_manifest(Stream::Customer, &manifest.key) else {
             continue;
         };
-        let quarantine = landed.get(&source).and_then(|(landing, _)| {
-            quarantined.get(&layout::quarantine(Stream::Customer, landing))
-        });
         let version = landed.get(&source).map(|(_, version)| version);
+        let quarantine = quarantined.get(&source);
         let versions = versions(&manifest.key, &manifest.etag, version, quarantine);
         if comparison.knows(versions).is_some() {
             landed.remove(&source);
@@ -193,6 +204,7 @@ pub(crate) async fn unfolded(
             let quarantine = quarantine.as_ref();
             let versions = versions(&key, &found.etag, version.as_ref(), quarantine);
             comparison.note(versions, Vec::new());
+            comparison.keep_progress(lake).await;
         } else {
             unfolded.push(manifest.landing.clone());
         }

@@ -24,14 +24,10 @@ use lake::tables::{ACCELEROMETER_TRUSTED, CUSTOMER_CURATED, Stream};
 
 use crate::project;
 
-/// Up to how many people of changed parts the manifests that name them are looked up; beyond, all
-/// manifests are looked at.
-const LOOKED_UP_MAX: usize = 1 << 14;
-
 /// Parts that are behind customer_trusted or were left in the middle, and accelerometer objects
 /// that were not taken into account.
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-    let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await?;
+    let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
     let listed = Listed::list(lake).await?;
     let changed = listed.changed_parts(lake, &mut comparison);
     let new = listed.new_manifests(lake, &mut comparison);
@@ -50,13 +46,16 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             None => drop(keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part))),
         }
     }
-    let sources = presence.sources(lake).await?;
+    let sources = presence.sources(lake, listed.manifests.len()).await?;
 
-    let (neighbours, moved) = neighbours(lake, &changed, &new).await?;
+    let (neighbours, moved) = neighbours(lake, &listed, &changed, &new).await?;
     for (part, register) in neighbours {
-        presence.await_people(lake, &register.value);
+        if let Some(register) = &register {
+            presence.await_people(lake, &register.value);
+        }
         let Some(versions) = listed.versions(lake, part) else { continue };
-        if listed.registers.get(&layout::curated_register(part)) == Some(&register.etag) {
+        let seen = register.as_ref().map(|register| &register.etag);
+        if listed.registers.get(&layout::curated_register(part)) == seen {
             settled.insert(part, versions);
         } else {
             comparison.forget(versions);
@@ -95,7 +94,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     for versions in settled.into_values() {
         comparison.note(versions, Vec::new());
     }
-    comparison.end(lake).await?;
+    comparison.end(lake).await;
     Ok(keys.into_iter().collect())
 }
 
@@ -110,12 +109,15 @@ async fn load(
 /// moved since they were listed.
 async fn neighbours(
     lake: &Lake,
+    listed: &Listed,
     changed: &BTreeSet<Part>,
     new: &[ObjectMeta],
-) -> Result<(Vec<(Part, Versioned<CuratedRegister>)>, HashSet<ObjectKey>), Error> {
+) -> Result<(Vec<(Part, Option<Versioned<CuratedRegister>>)>, HashSet<ObjectKey>), Error> {
     let mut moved = HashSet::new();
     let mut named = BTreeSet::new();
-    if changed.len() == usize::from(u16::from(lake.settings.parts)) {
+    let is_there = |part: &Part| listed.registers.contains_key(&layout::curated_register(*part));
+    let unchanged = |part: &Part| is_there(part) && !changed.contains(part);
+    if !lake.settings.parts.all().any(|part| unchanged(&part)) {
         return Ok((Vec::new(), moved));
     }
     let versions: HashMap<&ObjectKey, &ETag> =
@@ -128,15 +130,15 @@ async fn neighbours(
             moved.insert(key);
         }
     }
-    let neighbours: Vec<Option<_>> = stream::iter(named.difference(changed).copied())
+    let neighbours = stream::iter(named.into_iter().filter(unchanged))
         .map(|part| async move {
             let register = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-            Ok::<_, Error>(register.map(|register| (part, register)))
+            Ok::<_, Error>((part, register))
         })
         .buffered(lake.parts_at_once())
         .try_collect()
         .await?;
-    Ok((neighbours.into_iter().flatten().collect(), moved))
+    Ok((neighbours, moved))
 }
 
 /// What there is, as it was listed.
@@ -267,15 +269,20 @@ impl Presence {
         }
     }
 
-    /// The landing objects that matter to these people; `None` if they are too many to be looked up.
-    async fn sources(&self, lake: &Lake) -> Result<Option<BTreeSet<Source>>, Error> {
-        if self.people.len() > LOOKED_UP_MAX {
-            return Ok(None);
-        }
+    /// The landing objects that matter to these people; `None` where it takes less to look at all
+    /// there are: a person without a witness is looked for in every run of the index.
+    async fn sources(
+        &self,
+        lake: &Lake,
+        manifests: usize,
+    ) -> Result<Option<BTreeSet<Source>>, Error> {
         let mut sources: BTreeSet<Source> =
             self.people.values().filter_map(|person| person.witness).collect();
         let without = self.people.iter().filter(|(_, person)| person.witness.is_none());
-        let without = without.map(|(person, _)| *person).collect();
+        let without: BTreeSet<KeyHash> = without.map(|(person, _)| *person).collect();
+        if sources.len() + without.len() * lake.bounds.runs_max > manifests {
+            return Ok(None);
+        }
         let found = manifest::sources(lake, Stream::Accelerometer, &without).await?;
         sources.extend(found.into_values().flatten());
         Ok(Some(sources))

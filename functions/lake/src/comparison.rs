@@ -4,16 +4,20 @@
 //! some versions would be found of them again. So a function remembers which versions it found
 //! settled. The next comparison lists the versions there are, which costs a call for a thousand of
 //! them, and looks only at those it does not know. Nothing else depends on this memory: where it is
-//! deleted, or lost to another invocation's, more is looked at.
+//! deleted, or cannot be read or written, more is looked at.
+//!
+//! What a version is the store says by its tag. What is damaged without its tag changing, or a key index
+//! that is damaged, is found only once the memory is deleted.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::error::Error;
 use crate::key::{ETag, Fingerprint, ObjectKey};
-use crate::lake::Lake;
+use crate::lake::{Lake, Put};
 use crate::layout;
 use crate::object::Occupancy;
 use crate::store::{ByteRange, Object, Precondition, list_all};
@@ -57,7 +61,7 @@ pub async fn versions_below(lake: &Lake, prefix: &str) -> Result<BTreeMap<Object
 }
 
 /// As it is stored.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Default, Deserialize)]
 struct Document {
     kind: u32,
     /// Number of the last change of policies that it knew of.
@@ -65,65 +69,125 @@ struct Document {
     settled: BTreeMap<Fingerprint, Vec<Occupancy>>,
 }
 
+/// After so many looks what was found is recorded, for whoever has to begin again.
+const PROGRESS: usize = 4096;
+
 /// A comparison of all there is, beside what the one before found settled.
 pub struct Comparison {
     key: ObjectKey,
     noted: Option<ETag>,
     /// Whoever compared before knew of later policies.
     is_superseded: bool,
+    /// What it found, as far as that was not asked for yet.
     before: BTreeMap<Fingerprint, Vec<Occupancy>>,
     now: BTreeMap<Fingerprint, Vec<Occupancy>>,
+    /// How much was found since that was recorded.
+    unrecorded: usize,
 }
 
 impl Comparison {
-    /// Begins one of a function's.
-    pub async fn begin(lake: &Lake, function: &str) -> Result<Self, Error> {
+    /// Begins one of a function's. Without what the one before found all is looked at.
+    pub async fn begin(lake: &Lake, function: &str) -> Self {
         let key = layout::compared(function);
-        let object = lake.store.get(&key, ByteRange::All).await?;
+        let object = lake.store.get(&key, ByteRange::All).await.unwrap_or_else(|error| {
+            warn!(%key, "what was compared before is not known: {error}");
+            None
+        });
         // Whatever else lies there is replaced.
         let known = |object: &Object| {
             let document: Document = serde_json::from_slice(&object.bytes).ok()?;
             (document.kind == KIND).then_some(document)
         };
         let known = object.as_ref().and_then(known).unwrap_or_default();
-        Ok(Self {
+        Self {
             key,
             noted: object.map(|object| object.meta.etag),
             is_superseded: known.policies > lake.settings.changes.last(),
             before: known.settled,
             now: BTreeMap::new(),
-        })
+            unrecorded: 0,
+        }
     }
 
     /// Whether these versions were found settled; with what was noted of them.
     pub fn knows(&mut self, versions: Fingerprint) -> Option<&[Occupancy]> {
-        let found = self.before.get(&versions)?;
-        Some(self.now.entry(versions).or_insert_with(|| found.clone()))
+        if let Some(found) = self.before.remove(&versions) {
+            self.now.insert(versions, found);
+        }
+        self.now.get(&versions).map(Vec::as_slice)
     }
 
     /// Remembers that these versions, which were all seen, are settled; and the occupancy of those
     /// that belong to a date.
     pub fn note(&mut self, versions: Fingerprint, occupancies: Vec<Occupancy>) {
-        self.now.insert(versions, occupancies);
+        let known = self.now.insert(versions, occupancies);
+        self.unrecorded += usize::from(known.is_none());
     }
 
     /// Forgets these versions: with others that changed they are not settled.
     pub fn forget(&mut self, versions: Fingerprint) {
-        self.now.remove(&versions);
+        let known = self.now.remove(&versions);
+        self.unrecorded += usize::from(known.is_some());
     }
 
-    /// Ends it: what is settled now is recorded for the next. What another recorded meanwhile stays.
-    pub async fn end(self, lake: &Lake) -> Result<(), Error> {
-        let Self { key, noted, is_superseded, before, now } = self;
-        if is_superseded || now == before {
-            return Ok(());
+    /// Records what was found so far, now and then. Where each of what is noted is settled by itself:
+    /// should the time not suffice, the next comparison goes on from there.
+    pub async fn keep_progress(&mut self, lake: &Lake) {
+        if self.unrecorded >= PROGRESS {
+            self.record(lake).await;
+        }
+    }
+
+    /// Ends it: what is settled now is recorded for the next.
+    pub async fn end(mut self, lake: &Lake) {
+        let gone = std::mem::take(&mut self.before);
+        if self.unrecorded > 0 || !gone.is_empty() {
+            self.record(lake).await;
+        }
+    }
+
+    /// Where it cannot be recorded, the next comparison looks at more; what this one found holds. What
+    /// another recorded meanwhile stays.
+    async fn record(&mut self, lake: &Lake) {
+        self.unrecorded = 0;
+        if self.is_superseded {
+            return;
         }
         let policies = lake.settings.changes.last();
-        let document = Document { kind: KIND, policies, settled: now };
-        let bytes = serde_json::to_vec(&document)
-            .map_err(|source| Error::Encode { what: key.to_string(), source: source.into() })?;
-        let when = Precondition::unchanged(noted.as_ref());
-        let _ = lake.put(&key, bytes.into(), when).await?;
-        Ok(())
+        let settled = Both { now: &self.now, before: &self.before };
+        let when = Precondition::unchanged(self.noted.as_ref());
+        let bytes = serde_json::to_vec(&Recorded { kind: KIND, policies, settled });
+        let put = match bytes {
+            Ok(bytes) => lake.put(&self.key, bytes.into(), when).await,
+            Err(source) => {
+                let what = self.key.to_string();
+                Err(Error::Encode { what, source: source.into() })
+            }
+        };
+        match put {
+            Ok(Put::Done(etag)) => self.noted = Some(etag),
+            Ok(Put::Moved) => {}
+            Err(error) => warn!(key = %self.key, "what was compared is not recorded: {error}"),
+        }
+    }
+}
+
+/// A [`Document`] as it is written.
+#[derive(Serialize)]
+struct Recorded<'a> {
+    kind: u32,
+    policies: u32,
+    settled: Both<'a>,
+}
+
+/// What was found, and what was found before and not asked for yet.
+struct Both<'a> {
+    now: &'a BTreeMap<Fingerprint, Vec<Occupancy>>,
+    before: &'a BTreeMap<Fingerprint, Vec<Occupancy>>,
+}
+
+impl Serialize for Both<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.now.iter().chain(self.before))
     }
 }

@@ -1,38 +1,48 @@
 //! What was left unfinished before machine_learning_curated.
 
+use futures::future::TryFutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use lake::comparison::{Comparison, Versions, versions_below};
 use lake::error::Error;
 use lake::key::{ETag, Fingerprint, ObjectKey};
 use lake::lake::Lake;
 use lake::layout::{self, Slice};
-use lake::object;
+use lake::object::{self, Version};
 use lake::partitions::Occupied;
 use lake::store::list_all;
-use lake::tables::MACHINE_LEARNING_CURATED;
+use lake::tables::{MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
 
 use crate::{Day, version};
 
 /// Step trainer objects whose rows were derived from other versions than there are.
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let zone = layout::TRUSTED_STEP_TRAINER;
-    let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await?;
+    let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
     let mut keys = Vec::new();
     let mut occupied = Occupied::default();
-    let steps = list_all(lake.store.as_ref(), zone).await?;
-    let steps: Vec<(Slice, ETag)> = steps
+    let (steps, targets, mut days) = try_join!(
+        list_all(lake.store.as_ref(), zone).map_err(Error::from),
+        versions_below(lake, layout::CURATED_MACHINE_LEARNING),
+        Day::list_all(lake, layout::TRUSTED_ACCELEROMETER),
+    )?;
+    // As in a partition: which have rows is told by their sizes.
+    let without_max = object::bytes_max_without_rows(&STEP_TRAINER_TRUSTED)?;
+    let steps: Vec<(Slice, ETag, bool)> = steps
         .into_iter()
-        .filter_map(|object| Some((Slice::of_key(&object.key, zone)?, object.etag)))
+        .filter_map(|object| {
+            let slice = Slice::of_key(&object.key, zone)?;
+            Some((slice, object.etag, object.size_bytes > without_max))
+        })
         .collect();
-    let targets = versions_below(lake, layout::CURATED_MACHINE_LEARNING).await?;
-    let mut days = Day::list_all(lake, layout::TRUSTED_ACCELEROMETER).await?;
-    for of_day in steps.chunk_by(|(a, _), (b, _)| a.date == b.date) {
-        let Some(date) = of_day.first().map(|(slice, _)| slice.date) else { continue };
+    for of_day in steps.chunk_by(|(a, ..), (b, ..)| a.date == b.date) {
+        let Some(date) = of_day.first().map(|(slice, ..)| slice.date) else { continue };
         let day = &days.remove(&date).unwrap_or_default();
         let mut unknown = Vec::new();
-        for (slice, etag) in of_day {
+        for (slice, etag, has_rows) in of_day {
             let target = targets.get(&slice.key(layout::CURATED_MACHINE_LEARNING));
-            match comparison.knows(versions(lake, *slice, etag, target, day)) {
+            let joined = version(lake, etag, &day.motions(*slice, u64::from(*has_rows)));
+            match comparison.knows(versions(*slice, &joined, target)) {
                 Some(occupancies) => {
                     for occupancy in occupancies {
                         occupied.add(date, *occupancy, &slice.key(zone));
@@ -59,28 +69,22 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
                 .map(|steps| version(lake, &steps.etag, &day.motions(slice, steps.rows)));
             if target.as_ref().map(|target| &target.footer.version) != current.as_ref() {
                 keys.push(key);
-            } else if let Some((target, steps)) = target.zip(steps) {
-                let versions = versions(lake, slice, &steps.etag, Some(&target.etag), day);
+            } else if let Some((target, joined)) = target.zip(current) {
+                let versions = versions(slice, &joined, Some(&target.etag));
                 comparison.note(versions, vec![target.occupancy()]);
+                comparison.keep_progress(lake).await;
             }
         }
     }
     keys.extend(occupied.unsettled(lake, &MACHINE_LEARNING_CURATED).await?);
-    comparison.end(lake).await?;
+    comparison.end(lake).await;
     Ok(keys)
 }
 
-/// Those of a slice, of what was made of it, and of what it is joined with if it has rows.
-fn versions(
-    lake: &Lake,
-    slice: Slice,
-    steps: &ETag,
-    target: Option<&ETag>,
-    day: &Day,
-) -> Fingerprint {
-    let joined = version(lake, steps, &day.overlapping(slice.span()));
+/// Those of what a slice is joined from, and of what was made of it.
+fn versions(slice: Slice, joined: &Version, target: Option<&ETag>) -> Fingerprint {
     Versions::under(&format!("{} {}", joined.rule, joined.policies))
-        .version(&slice.to_string(), Some(steps))
+        .version(&slice.to_string(), Some(&ETag::new(joined.source.as_str())))
         .version(&joined.digest, target)
         .fingerprint()
 }

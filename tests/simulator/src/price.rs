@@ -481,6 +481,8 @@ pub enum Change {
     Consent,
     /// No change: every function compares all there is, after a landing object of each sensor more.
     Comparison,
+    /// The same after a record that takes a consent back.
+    WithdrawnComparison,
     /// The same after nothing.
     IdleComparison,
     /// No change: the copies of a date are made, which has as many landing objects as any.
@@ -489,7 +491,7 @@ pub enum Change {
 
 impl Change {
     /// In the order in which they can be made.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Readings,
         Self::Wide,
         Self::Accelerometer,
@@ -501,6 +503,7 @@ impl Change {
         Self::Withdrawal,
         Self::Consent,
         Self::Comparison,
+        Self::WithdrawnComparison,
         Self::IdleComparison,
         Self::Compaction,
     ];
@@ -519,6 +522,7 @@ impl Change {
             Self::Withdrawal => "withdrawal",
             Self::Consent => "consent",
             Self::Comparison => "comparison",
+            Self::WithdrawnComparison => "withdrawn comparison",
             Self::IdleComparison => "idle comparison",
             Self::Compaction => "compaction",
         }
@@ -528,7 +532,7 @@ impl Change {
     fn price(self, chain: &Chain, size: Size, number: usize) -> Counts {
         self.make(chain, size, number);
         match self {
-            Self::Comparison | Self::IdleComparison => {
+            Self::Comparison | Self::WithdrawnComparison | Self::IdleComparison => {
                 chain.come_to_rest();
                 chain.counted(Chain::compare)
             }
@@ -568,7 +572,9 @@ impl Change {
             Self::Customer => {
                 chain.customer(size.customers + number, update_ms, Some(FIRST_MS));
             }
-            Self::Withdrawal => chain.customer(few, update_ms, None),
+            Self::Withdrawal | Self::WithdrawnComparison => {
+                chain.customer(few, update_ms, None);
+            }
             Self::Consent => chain.customer(few, update_ms + 1, Some(FIRST_MS)),
             Self::IdleComparison | Self::Compaction => {}
         }

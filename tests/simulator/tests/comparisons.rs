@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use chain::FunctionName;
 use futures::executor::block_on;
@@ -13,8 +14,11 @@ use lake::key::{ETag, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
 use lake::layout::{self, ReadingDate};
 use lake::policy::{Consent, Pairing, Policies};
-use lake::store::{MemoryStore, Precondition, Store};
-use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
+use lake::store::{
+    ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store,
+    StoreError, Upload,
+};
+use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream};
 use serde_json::json;
 use simulator::choices::Random;
 
@@ -34,10 +38,17 @@ struct World {
 }
 
 fn open(store: &MemoryStore, catalog: &MemoryStore, policies: Policies) -> Lake {
+    open_over(Arc::new(store.clone()), catalog, policies)
+}
+
+fn open_over(store: Arc<dyn Store>, catalog: &MemoryStore, policies: Policies) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(catalog.clone())));
     let key = LakeKey::new(b"a secret of the comparisons").unwrap();
     let parts = Parts::try_from(4).unwrap();
-    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
+    let mut lake = block_on(Lake::open(store, catalog, key, parts, policies)).unwrap();
+    // So that people are looked up in the index though there is little in it.
+    lake.bounds.runs_max = 2;
+    lake
 }
 
 fn without_memory(objects: Objects) -> Objects {
@@ -49,6 +60,26 @@ fn put(store: &MemoryStore, key: &str, text: String) {
 }
 
 impl World {
+    fn new() -> Self {
+        let (store, catalog) = (MemoryStore::default(), MemoryStore::default());
+        let world = Self { store, catalog, policies: Policies::default(), ever: BTreeMap::new() };
+        drop(world.lake());
+        world
+    }
+
+    /// Has every function finish, until none finds anything.
+    fn come_to_rest(&self) {
+        while let found = FunctionName::ALL.map(|function| (function, self.unfinished(function)))
+            && found.iter().any(|(_, keys)| !keys.is_empty())
+        {
+            for (function, keys) in found {
+                let asked = vec![Message::to_look_at(&keys.into_iter().collect::<Vec<_>>())];
+                let outcome = block_on(function.invoke_messages(&self.lake(), asked));
+                assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+            }
+        }
+    }
+
     fn lake(&self) -> Lake {
         open(&self.store, &self.catalog, self.policies)
     }
@@ -186,10 +217,7 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
     let mut found = 0;
     for seed in 0..SEEDS {
         let mut random = Random::new(seed);
-        let policies = Policies::default();
-        let (store, catalog) = (MemoryStore::default(), MemoryStore::default());
-        let mut world = World { store, catalog, policies, ever: BTreeMap::new() };
-        drop(world.lake());
+        let mut world = World::new();
         for step in 0..STEPS {
             match random.weighted(&[4, 5, 8, 4, 2, 1]) {
                 0 => world.customer(&mut random, step),
@@ -209,4 +237,96 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
         }
     }
     assert!(found > 1_000, "{found}: there is little to be found");
+}
+
+#[test]
+fn a_quarantine_that_a_slow_writer_brings_back_is_found_though_its_landing_object_is_gone() {
+    for stream in Stream::ALL {
+        let world = World::new();
+        let landing = ObjectKey::new(format!("{}a.json", layout::landing(stream)));
+        put(&world.store, landing.as_str(), "{\"no record\n".to_owned());
+        world.come_to_rest();
+        let key = layout::quarantine(stream, &landing);
+        let (_, bytes) = world.store.snapshot().remove(&key).expect("it is no record");
+        block_on(world.store.delete(&landing)).unwrap();
+        world.come_to_rest();
+        assert!(!world.store.snapshot().contains_key(&key));
+
+        block_on(world.store.put(&key, bytes, Precondition::IfAbsent)).unwrap();
+        let found = FunctionName::ALL.into_iter().flat_map(|function| world.unfinished(function));
+        assert_eq!(found.collect::<Vec<_>>(), [landing], "{stream:?}");
+        world.come_to_rest();
+        assert!(!world.store.snapshot().contains_key(&key));
+    }
+}
+
+/// A store that does not give what comparisons remember, and does not take it.
+struct Forgetful(MemoryStore);
+
+fn refused(operation: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
+    match key.after("state/compared/") {
+        Some(_) => Err(StoreError::Unavailable {
+            operation,
+            key: key.clone(),
+            source: "access denied".into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Store for Forgetful {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        self.0.head(key).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        refused("get", key)?;
+        self.0.get(key, range).await
+    }
+
+    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        self.0.stream(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<ETag, StoreError> {
+        refused("put", key)?;
+        self.0.put(key, bytes, when).await
+    }
+
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        self.0.upload(key).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+        self.0.list(prefix, after).await
+    }
+}
+
+#[test]
+fn a_comparison_that_remembers_nothing_finds_all_the_same() {
+    let mut random = Random::new(7);
+    let world = World::new();
+    for number in 0..8 {
+        world.customer(&mut random, number);
+        world.readings(&mut random);
+    }
+    for function in FunctionName::ALL {
+        let anew = world.unfinished_anew(function);
+        let store = Arc::new(Forgetful(world.store.clone()));
+        let lake = open_over(store, &world.catalog, world.policies);
+        let keys = block_on(function.unfinished(&lake)).unwrap();
+        assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), anew, "{}", function.as_str());
+        let asked = vec![Message::to_look_at(&anew.into_iter().collect::<Vec<_>>())];
+        block_on(function.invoke_messages(&world.lake(), asked));
+    }
 }

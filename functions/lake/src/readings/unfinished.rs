@@ -22,7 +22,7 @@ use crate::store::{ObjectMeta, list_all};
 /// Landing objects that were added, replaced, deleted or not wholly derived; replay markers; parts
 /// of the register that were not applied.
 pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-    let mut comparison = Comparison::begin(lake, R::NAME).await?;
+    let mut comparison = Comparison::begin(lake, R::NAME).await;
     let mut keys = underived::<R>(lake, &mut comparison).await?;
     for marker in list_all(lake.store.as_ref(), layout::REPLAY).await? {
         let landing = layout::replayed(&marker.key);
@@ -31,7 +31,7 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
         }
     }
     keys.extend(unapplied::<R>(lake, &mut comparison).await?);
-    comparison.end(lake).await?;
+    comparison.end(lake).await;
     Ok(keys.into_iter().collect())
 }
 
@@ -67,7 +67,10 @@ async fn list<R: Rule>(lake: &Lake) -> Result<BTreeMap<Source, Listed>, Error> {
     }
     for object in derived {
         if let Some(slice) = Slice::of_key(&object.key, R::TABLE.location) {
-            sources.entry(slice.source).or_default().slices.push((slice, object.etag));
+            let listed = sources.entry(slice.source).or_default();
+            // Most have one, and there are many.
+            listed.slices.reserve_exact(1);
+            listed.slices.push((slice, object.etag));
         }
     }
     for object in quarantined {
@@ -124,6 +127,7 @@ async fn underived<R: Rule>(
             let versions = seen.fingerprint::<R>(lake, &compared.manifest, landed);
             let occupancies = compared.slices.values().map(|(_, occupancy)| *occupancy);
             comparison.note(versions, occupancies.collect());
+            comparison.keep_progress(lake).await;
         } else {
             keys.insert(compared.landing);
         }

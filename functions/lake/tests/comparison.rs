@@ -1,0 +1,65 @@
+//! What comparisons remember of each other.
+
+#![expect(clippy::unwrap_used, reason = "a test may")]
+
+use std::sync::Arc;
+
+use lake::catalog::StoreCatalog;
+use lake::comparison::{Comparison, Versions};
+use lake::key::{Fingerprint, LakeKey, Parts};
+use lake::lake::Lake;
+use lake::object::Occupancy;
+use lake::policy::Policies;
+use lake::store::MemoryStore;
+
+async fn lake(store: &MemoryStore) -> Lake {
+    let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
+    let key = LakeKey::new(b"a secret of the comparison test").unwrap();
+    let parts = Parts::try_from(16).unwrap();
+    Lake::open(Arc::new(store.clone()), catalog, key, parts, Policies::default()).await.unwrap()
+}
+
+fn versions(number: usize) -> Fingerprint {
+    Versions::under("a rule").version(&number.to_string(), None).fingerprint()
+}
+
+#[tokio::test]
+async fn what_is_not_asked_for_again_is_forgotten() {
+    let lake = lake(&MemoryStore::default()).await;
+    let mut first = Comparison::begin(&lake, "f").await;
+    first.note(versions(1), vec![Occupancy::Some]);
+    first.note(versions(2), Vec::new());
+    first.end(&lake).await;
+
+    let mut second = Comparison::begin(&lake, "f").await;
+    assert_eq!(second.knows(versions(1)), Some([Occupancy::Some].as_slice()));
+    assert_eq!(second.knows(versions(3)), None);
+    second.end(&lake).await;
+
+    let mut third = Comparison::begin(&lake, "f").await;
+    assert_eq!(third.knows(versions(2)), None, "there are no such versions any more");
+    assert!(third.knows(versions(1)).is_some());
+    let mut other = Comparison::begin(&lake, "g").await;
+    assert_eq!(other.knows(versions(1)), None, "it is another function's");
+}
+
+#[tokio::test]
+async fn a_comparison_that_is_cut_off_leaves_what_it_found_so_far_to_the_next() {
+    const MANY: usize = 5_000;
+    let lake = lake(&MemoryStore::default()).await;
+    let mut first = Comparison::begin(&lake, "f").await;
+    first.note(versions(MANY), Vec::new());
+    first.end(&lake).await;
+
+    let mut cut_off = Comparison::begin(&lake, "f").await;
+    for number in 0..MANY {
+        cut_off.note(versions(number), Vec::new());
+        cut_off.keep_progress(&lake).await;
+    }
+    drop(cut_off);
+
+    let mut next = Comparison::begin(&lake, "f").await;
+    let known = (0..MANY).filter(|number| next.knows(versions(*number)).is_some()).count();
+    assert!(known > MANY / 2, "{known}");
+    assert!(next.knows(versions(MANY)).is_some(), "nor does it lose what was known before");
+}
