@@ -296,7 +296,8 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
   objects of its time derived again, from all accelerometer objects of that time: the overlaps are
   an input (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
 - **The comparisons** of every hour list everything there is, a thousand objects a call, and look at
-  what was delivered since the last, and at the witnesses of a part with a changed customer. They are the one line that follows the lake, not the change.
+  what was delivered since the last, and at the witnesses of a part with a changed customer. They
+  are the one line that follows the lake, not the change.
 - **Compaction**: a date a day, once.
 - **Glue jobs** read, in this model, only what is new. A job that lets later consent reach earlier
   readings reads more, so its line is the least it can be. As many runs as there are files is the
