@@ -24,6 +24,10 @@ use lake::tables::{ACCELEROMETER_TRUSTED, CUSTOMER_CURATED, Stream};
 
 use crate::project;
 
+/// Up to how many people of changed parts the manifests that name them are looked up; beyond, all
+/// manifests are looked at.
+const LOOKED_UP_MAX: usize = 1 << 16;
+
 /// Parts that are behind customer_trusted or were left in the middle, and accelerometer objects
 /// that were not taken into account.
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
@@ -46,7 +50,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             None => drop(keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part))),
         }
     }
-    let sources = presence.sources(lake, listed.manifests.len()).await?;
+    let sources = presence.sources(lake).await?;
 
     let (neighbours, moved) = neighbours(lake, &listed, &changed, &new).await?;
     for (part, register) in neighbours {
@@ -113,21 +117,20 @@ async fn neighbours(
     changed: &BTreeSet<Part>,
     new: &[ObjectMeta],
 ) -> Result<(Vec<(Part, Option<Versioned<CuratedRegister>>)>, HashSet<ObjectKey>), Error> {
-    let mut moved = HashSet::new();
     let mut named = BTreeSet::new();
     let is_there = |part: &Part| listed.registers.contains_key(&layout::curated_register(*part));
     let unchanged = |part: &Part| is_there(part) && !changed.contains(part);
     if !lake.settings.parts.all().any(|part| unchanged(&part)) {
-        return Ok((Vec::new(), moved));
+        return Ok((Vec::new(), HashSet::new()));
     }
-    let versions: HashMap<&ObjectKey, &ETag> =
+    let mut moved: HashMap<&ObjectKey, &ETag> =
         new.iter().map(|listed| (&listed.key, &listed.etag)).collect();
     let mut manifests = pin!(lake.look_at_each(new.to_vec(), |key| load(lake, key)));
     while let Some(manifest) = manifests.try_next().await? {
         let Some((key, manifest)) = manifest else { continue };
         named.extend(manifest.value.keys.keys().map(|person| person.part(lake.settings.parts)));
-        if versions.get(&key) != Some(&&manifest.etag) {
-            moved.insert(key);
+        if moved.get(&key) == Some(&&manifest.etag) {
+            moved.remove(&key);
         }
     }
     let neighbours = stream::iter(named.into_iter().filter(unchanged))
@@ -138,7 +141,7 @@ async fn neighbours(
         .buffered(lake.parts_at_once())
         .try_collect()
         .await?;
-    Ok((neighbours, moved))
+    Ok((neighbours, moved.into_keys().cloned().collect()))
 }
 
 /// What there is, as it was listed.
@@ -269,20 +272,15 @@ impl Presence {
         }
     }
 
-    /// The landing objects that matter to these people; `None` where it takes less to look at all
-    /// there are: a person without a witness is looked for in every run of the index.
-    async fn sources(
-        &self,
-        lake: &Lake,
-        manifests: usize,
-    ) -> Result<Option<BTreeSet<Source>>, Error> {
+    /// The landing objects that matter to these people; `None` if they are too many to be looked up.
+    async fn sources(&self, lake: &Lake) -> Result<Option<BTreeSet<Source>>, Error> {
+        if self.people.len() > LOOKED_UP_MAX {
+            return Ok(None);
+        }
         let mut sources: BTreeSet<Source> =
             self.people.values().filter_map(|person| person.witness).collect();
         let without = self.people.iter().filter(|(_, person)| person.witness.is_none());
-        let without: BTreeSet<KeyHash> = without.map(|(person, _)| *person).collect();
-        if sources.len() + without.len() * lake.bounds.runs_max > manifests {
-            return Ok(None);
-        }
+        let without = without.map(|(person, _)| *person).collect();
         let found = manifest::sources(lake, Stream::Accelerometer, &without).await?;
         sources.extend(found.into_values().flatten());
         Ok(Some(sources))

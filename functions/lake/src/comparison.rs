@@ -6,8 +6,8 @@
 //! them, and looks only at those it does not know. Nothing else depends on this memory: where it is
 //! deleted, or cannot be read or written, more is looked at.
 //!
-//! What a version is the store says by its tag. What is damaged without its tag changing, or a key index
-//! that is damaged, is found only once the memory is deleted.
+//! What a version is the store says by its tag. What is damaged without its tag changing is found only
+//! once the memory is deleted.
 
 use std::collections::BTreeMap;
 
@@ -76,13 +76,15 @@ const PROGRESS: usize = 4096;
 pub struct Comparison {
     key: ObjectKey,
     noted: Option<ETag>,
-    /// Whoever compared before knew of later policies.
+    /// Another compared meanwhile, or knew of later policies before.
     is_superseded: bool,
     /// What it found, as far as that was not asked for yet.
     before: BTreeMap<Fingerprint, Vec<Occupancy>>,
     now: BTreeMap<Fingerprint, Vec<Occupancy>>,
-    /// How much was found since that was recorded.
-    unrecorded: usize,
+    /// Whether all of that is recorded.
+    is_recorded: bool,
+    /// How much was found since that was tried.
+    untried: usize,
 }
 
 impl Comparison {
@@ -105,7 +107,8 @@ impl Comparison {
             is_superseded: known.policies > lake.settings.changes.last(),
             before: known.settled,
             now: BTreeMap::new(),
-            unrecorded: 0,
+            is_recorded: true,
+            untried: 0,
         }
     }
 
@@ -120,20 +123,23 @@ impl Comparison {
     /// Remembers that these versions, which were all seen, are settled; and the occupancy of those
     /// that belong to a date.
     pub fn note(&mut self, versions: Fingerprint, occupancies: Vec<Occupancy>) {
-        let known = self.now.insert(versions, occupancies);
-        self.unrecorded += usize::from(known.is_none());
+        if self.now.insert(versions, occupancies).is_none() {
+            self.is_recorded = false;
+            self.untried += 1;
+        }
     }
 
     /// Forgets these versions: with others that changed they are not settled.
     pub fn forget(&mut self, versions: Fingerprint) {
-        let known = self.now.remove(&versions);
-        self.unrecorded += usize::from(known.is_some());
+        if self.now.remove(&versions).is_some() {
+            self.is_recorded = false;
+        }
     }
 
     /// Records what was found so far, now and then. Where each of what is noted is settled by itself:
     /// should the time not suffice, the next comparison goes on from there.
     pub async fn keep_progress(&mut self, lake: &Lake) {
-        if self.unrecorded >= PROGRESS {
+        if self.untried >= PROGRESS {
             self.record(lake).await;
         }
     }
@@ -141,7 +147,7 @@ impl Comparison {
     /// Ends it: what is settled now is recorded for the next.
     pub async fn end(mut self, lake: &Lake) {
         let gone = std::mem::take(&mut self.before);
-        if self.unrecorded > 0 || !gone.is_empty() {
+        if !self.is_recorded || !gone.is_empty() {
             self.record(lake).await;
         }
     }
@@ -149,7 +155,7 @@ impl Comparison {
     /// Where it cannot be recorded, the next comparison looks at more; what this one found holds. What
     /// another recorded meanwhile stays.
     async fn record(&mut self, lake: &Lake) {
-        self.unrecorded = 0;
+        self.untried = 0;
         if self.is_superseded {
             return;
         }
@@ -165,8 +171,11 @@ impl Comparison {
             }
         };
         match put {
-            Ok(Put::Done(etag)) => self.noted = Some(etag),
-            Ok(Put::Moved) => {}
+            Ok(Put::Done(etag)) => {
+                self.noted = Some(etag);
+                self.is_recorded = true;
+            }
+            Ok(Put::Moved) => self.is_superseded = true,
             Err(error) => warn!(key = %self.key, "what was compared is not recorded: {error}"),
         }
     }

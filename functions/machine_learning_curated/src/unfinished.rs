@@ -26,7 +26,8 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         versions_below(lake, layout::CURATED_MACHINE_LEARNING),
         Day::list_all(lake, layout::TRUSTED_ACCELEROMETER),
     )?;
-    // As in a partition: which have rows is told by their sizes.
+    // Which have rows their sizes tell. An object with rows that looked as if it had none would never be
+    // joined again: a test of `bytes_max_without_rows` holds the two apart.
     let without_max = object::bytes_max_without_rows(&STEP_TRAINER_TRUSTED)?;
     let steps: Vec<(Slice, ETag, bool)> = steps
         .into_iter()

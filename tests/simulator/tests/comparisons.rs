@@ -45,10 +45,7 @@ fn open_over(store: Arc<dyn Store>, catalog: &MemoryStore, policies: Policies) -
     let catalog = Arc::new(StoreCatalog::new(Arc::new(catalog.clone())));
     let key = LakeKey::new(b"a secret of the comparisons").unwrap();
     let parts = Parts::try_from(4).unwrap();
-    let mut lake = block_on(Lake::open(store, catalog, key, parts, policies)).unwrap();
-    // So that people are looked up in the index though there is little in it.
-    lake.bounds.runs_max = 2;
-    lake
+    block_on(Lake::open(store, catalog, key, parts, policies)).unwrap()
 }
 
 fn without_memory(objects: Objects) -> Objects {
