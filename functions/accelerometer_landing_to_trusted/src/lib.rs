@@ -13,7 +13,7 @@ mod transform;
 use std::collections::BTreeSet;
 
 use lake::error::Error;
-use lake::key::{KeyHash, LakeKey, ObjectKey, Part, Revision};
+use lake::key::{KeyHash, LakeKey, Part, Revision};
 use lake::lake::Lake;
 use lake::layout;
 use lake::readings::{Coverage, Readings, Rule};
@@ -37,10 +37,6 @@ impl Rule for AccelerometerLandingToTrusted {
     const TIME_COLUMN: &'static str = "timestamp";
     const REGISTER_ZONE: &'static str = layout::TRUSTED_CUSTOMER;
     const ANNOUNCED: &'static str = layout::CONSENTS;
-
-    fn announced(part: Part) -> ObjectKey {
-        layout::consents(part)
-    }
 
     fn hash(key: &LakeKey, user: &str) -> KeyHash {
         key.person(user)

@@ -1,8 +1,7 @@
 //! What follows from the register: the consents, then the part of customer_trusted.
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
-use lake::comparison::{Comparison, Versions, versions_below};
+use lake::comparison::{Comparison, Looked, Versions};
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
@@ -12,6 +11,7 @@ use lake::layout;
 use lake::object::{self, Ledger, Version};
 use lake::registers::{ConsentRow, Consents, slim};
 use lake::report::Report;
+use lake::store::versions_below;
 use lake::tables::CUSTOMER_TRUSTED;
 
 use crate::register::CustomerRegister;
@@ -60,34 +60,20 @@ pub(crate) async fn behind(
     lake: &Lake,
     comparison: &mut Comparison,
 ) -> Result<Vec<ObjectKey>, Error> {
+    let store = lake.store.as_ref();
     let (registers, consents, trusted) = try_join!(
-        versions_below(lake, layout::CUSTOMER_REGISTER),
-        versions_below(lake, layout::CONSENTS),
-        versions_below(lake, layout::TRUSTED_CUSTOMER),
+        versions_below(store, layout::CUSTOMER_REGISTER),
+        versions_below(store, layout::CONSENTS),
+        versions_below(store, layout::TRUSTED_CUSTOMER),
     )?;
-    let unknown = lake.settings.parts.all().filter(|part| {
+    let listed = |part| {
         // From a register that is not there nothing follows.
-        registers.get(&layout::customer_register(*part)).is_some_and(|register| {
-            let consents = consents.get(&layout::consents(*part));
-            let trusted = trusted.get(&layout::customer_part(layout::TRUSTED_CUSTOMER, *part));
-            comparison.knows(versions(*part, register, consents, trusted)).is_none()
-        })
-    });
-    let unknown: Vec<Part> = unknown.collect();
-    let compared: Vec<Result<Fingerprint, ObjectKey>> = stream::iter(unknown)
-        .map(|part| follows(lake, part))
-        .buffered(lake.parts_at_once())
-        .try_filter_map(|compared| async move { Ok(compared) })
-        .try_collect()
-        .await?;
-    let mut behind = Vec::new();
-    for compared in compared {
-        match compared {
-            Ok(versions) => comparison.note(versions, Vec::new()),
-            Err(target) => behind.push(target),
-        }
-    }
-    Ok(behind)
+        let register = registers.get(&layout::customer_register(part))?;
+        let consents = consents.get(&layout::consents(part));
+        let trusted = trusted.get(&layout::customer_part(layout::TRUSTED_CUSTOMER, part));
+        Some(versions(part, register, consents, trusted))
+    };
+    comparison.look_at_parts(lake, listed, |part| follows(lake, part)).await
 }
 
 fn versions(
@@ -103,9 +89,8 @@ fn versions(
         .fingerprint()
 }
 
-/// The versions in which everything follows from a part of the register; or the part of
-/// customer_trusted, if it does not. `None` if there is no such register.
-async fn follows(lake: &Lake, part: Part) -> Result<Option<Result<Fingerprint, ObjectKey>>, Error> {
+/// Whether everything follows from a part of the register; `None` if there is no such register.
+async fn follows(lake: &Lake, part: Part) -> Result<Option<Looked>, Error> {
     let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
     let Some(found) = found else { return Ok(None) };
     let revision = found.value.revision;
@@ -116,10 +101,12 @@ async fn follows(lake: &Lake, part: Part) -> Result<Option<Result<Fingerprint, O
         && trusted
             .as_ref()
             .is_some_and(|noted| noted.footer.version.source == revision.to_string());
+    if !follows {
+        return Ok(Some(Looked::Unfinished(target)));
+    }
     let consents = consents.as_ref().map(|(etag, _)| etag);
     let trusted = trusted.as_ref().map(|noted| &noted.etag);
-    let versions = || versions(part, &found.etag, consents, trusted);
-    Ok(Some(if follows { Ok(versions()) } else { Err(target) }))
+    Ok(Some(Looked::Settled(versions(part, &found.etag, consents, trusted))))
 }
 
 /// Brings the consents up to the register; `false` if they moved, or are ahead of it.

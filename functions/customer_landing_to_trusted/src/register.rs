@@ -5,17 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures::stream::TryStreamExt;
-use futures::try_join;
-use lake::comparison::{Comparison, Versions};
+use lake::comparison::{Comparison, Listed, Versions, landing_objects};
 use lake::customer::Customer;
 use lake::error::Error;
-use lake::key::{ETag, Fingerprint, KeyHash, ObjectKey, Part, Revision, Source};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
 use lake::lake::{Lake, Put};
 use lake::landing::Landed;
 use lake::layout;
 use lake::manifest::Content;
 use lake::quarantine;
-use lake::store::list_all;
 use lake::tables::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -153,47 +151,40 @@ pub(crate) async fn unfolded(
     lake: &Lake,
     comparison: &mut Comparison,
 ) -> Result<Vec<ObjectKey>, Error> {
-    let store = lake.store.as_ref();
-    let manifests = layout::manifests(Stream::Customer);
-    let quarantined = layout::quarantined(Stream::Customer);
-    let (landed, manifests, quarantined) = try_join!(
-        list_all(store, layout::landing(Stream::Customer)),
-        list_all(store, &manifests),
-        list_all(store, &quarantined),
-    )?;
-    let landed = landed.into_iter();
-    let mut landed: BTreeMap<Source, (ObjectKey, ETag)> =
-        landed.map(|object| (Source::of(&object.key), (object.key, object.etag))).collect();
-    // Also of landing objects that are gone.
-    let quarantined = quarantined.into_iter().filter_map(|object| {
-        let landing = layout::landing_of_quarantine(Stream::Customer, &object.key)?;
-        Some((Source::of(&landing), object.etag))
-    });
-    let quarantined: BTreeMap<Source, ETag> = quarantined.collect();
+    let sources = landing_objects(lake, Stream::Customer).await?;
+    let under = Versions::under("folded");
+    let mut unfolded = Vec::new();
     let mut unknown = Vec::new();
-    for manifest in manifests {
-        let Some(source) = layout::source_of_manifest(Stream::Customer, &manifest.key) else {
+    for listed in sources.values() {
+        let Some(manifest) = &listed.manifest else {
+            unfolded.extend(listed.key());
             continue;
         };
-        let version = landed.get(&source).map(|(_, version)| version);
-        let quarantine = quarantined.get(&source);
-        let versions = versions(&manifest.key, &manifest.etag, version, quarantine);
-        if comparison.knows(versions).is_some() {
-            landed.remove(&source);
-        } else {
-            unknown.push(manifest);
+        let versions = under.clone().landing_object(
+            listed.landed(),
+            listed.quarantine.as_ref(),
+            (&manifest.key, &manifest.etag),
+        );
+        if comparison.knows(versions.fingerprint()).is_none() {
+            unknown.push(manifest.clone());
         }
     }
     let load = |key: ObjectKey| async move {
-        Ok::<_, Error>(lake.load::<CustomerManifest>(&key).await?.map(|found| (key, found)))
+        let found = lake.load::<CustomerManifest>(&key).await?;
+        Ok::<_, Error>((key, found))
     };
-    let mut unfolded = Vec::new();
     let mut manifests = pin!(lake.look_at_each(unknown, load));
-    while let Some(manifest) = manifests.try_next().await? {
-        let Some((key, found)) = manifest else { continue };
+    while let Some((key, found)) = manifests.try_next().await? {
+        let source = layout::source_of_manifest(Stream::Customer, &key);
+        let listed = source.and_then(|source| sources.get(&source));
+        let Some(found) = found else {
+            unfolded.extend(listed.and_then(Listed::key));
+            continue;
+        };
         let manifest = &found.value;
-        let version = landed.remove(&Source::of(&manifest.landing)).map(|(_, version)| version);
-        let mut is_folded = manifest.content.version == version && manifest.folded == version;
+        let version = listed.and_then(Listed::landed);
+        let mut is_folded =
+            manifest.content.version.as_ref() == version && manifest.folded.as_ref() == version;
         let mut quarantine = None;
         if is_folded && manifest.had_fragments {
             let found = quarantine::find(lake, Stream::Customer, &manifest.landing).await?;
@@ -201,29 +192,15 @@ pub(crate) async fn unfolded(
             quarantine = found.etag;
         }
         if is_folded {
-            let quarantine = quarantine.as_ref();
-            let versions = versions(&key, &found.etag, version.as_ref(), quarantine);
-            comparison.note(versions, Vec::new());
+            let manifest = (&key, &found.etag);
+            let versions = under.clone().landing_object(version, quarantine.as_ref(), manifest);
+            comparison.note(versions.fingerprint(), Vec::new());
             comparison.keep_progress(lake).await;
         } else {
             unfolded.push(manifest.landing.clone());
         }
     }
-    unfolded.extend(landed.into_values().map(|(landing, _)| landing));
     Ok(unfolded)
-}
-
-fn versions(
-    manifest: &ObjectKey,
-    etag: &ETag,
-    landed: Option<&ETag>,
-    quarantine: Option<&ETag>,
-) -> Fingerprint {
-    Versions::under("folded")
-        .version("landing", landed)
-        .version("quarantine", quarantine)
-        .version(manifest.as_str(), Some(etag))
-        .fingerprint()
 }
 
 /// Folds records into a part of the register.

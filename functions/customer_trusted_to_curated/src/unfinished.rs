@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures::future::TryFutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
-use lake::comparison::{Comparison, Versions, versions_below};
+use lake::comparison::{Comparison, Versions};
 use lake::error::Error;
 use lake::key::{ETag, Fingerprint, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Versioned};
@@ -19,7 +18,7 @@ use lake::layout;
 use lake::manifest::{self, Manifest};
 use lake::object;
 use lake::registers::{CuratedRegister, slim};
-use lake::store::{ObjectMeta, list_all};
+use lake::store::{ObjectMeta, list_all, versions_below};
 use lake::tables::{ACCELEROMETER_TRUSTED, CUSTOMER_CURATED, Stream};
 
 use crate::project;
@@ -33,7 +32,8 @@ const LOOKED_UP_MAX: usize = 1 << 16;
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
     let listed = Listed::list(lake).await?;
-    let changed = listed.changed_parts(lake, &mut comparison);
+    let changed = comparison.unknown_parts(lake, |part| listed.versions(lake, part));
+    let changed: BTreeSet<Part> = changed.into_iter().collect();
     let new = listed.new_manifests(lake, &mut comparison);
     let mut keys = BTreeSet::new();
     let mut presence = Presence::default();
@@ -156,12 +156,13 @@ struct Listed {
 impl Listed {
     async fn list(lake: &Lake) -> Result<Self, Error> {
         let manifests = layout::manifests(Stream::Accelerometer);
+        let store = lake.store.as_ref();
         let (trusted, registers, owners, curated, manifests) = try_join!(
-            versions_below(lake, layout::TRUSTED_CUSTOMER),
-            versions_below(lake, layout::CURATED_REGISTER),
-            versions_below(lake, layout::OWNERS),
-            versions_below(lake, layout::CURATED_CUSTOMER),
-            list_all(lake.store.as_ref(), &manifests).map_err(Error::from),
+            versions_below(store, layout::TRUSTED_CUSTOMER),
+            versions_below(store, layout::CURATED_REGISTER),
+            versions_below(store, layout::OWNERS),
+            versions_below(store, layout::CURATED_CUSTOMER),
+            list_all(store, &manifests),
         )?;
         Ok(Self { trusted, registers, owners, curated, manifests })
     }
@@ -176,14 +177,6 @@ impl Listed {
         let owners = self.owners.get(&layout::owners(part));
         let curated = self.curated.get(&layout::customer_part(layout::CURATED_CUSTOMER, part));
         Some(of_part(lake, part, [trusted, register, owners, curated]))
-    }
-
-    fn changed_parts(&self, lake: &Lake, comparison: &mut Comparison) -> BTreeSet<Part> {
-        let mut is_changed = |part: &Part| {
-            let versions = self.versions(lake, *part);
-            versions.is_some_and(|versions| comparison.knows(versions).is_none())
-        };
-        lake.settings.parts.all().filter(|part| is_changed(part)).collect()
     }
 
     fn new_manifests(&self, lake: &Lake, comparison: &mut Comparison) -> Vec<ObjectMeta> {

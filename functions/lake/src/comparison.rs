@@ -10,29 +10,35 @@
 //! once the memory is deleted.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 
-use serde::{Deserialize, Serialize, Serializer};
-use sha2::{Digest, Sha256};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::error::Error;
-use crate::key::{ETag, Fingerprint, ObjectKey};
-use crate::lake::{Lake, Put};
+use crate::key::{ETag, Fingerprint, ObjectKey, Part, Source, VersionDigest};
+use crate::lake::{Lake, Put, json};
 use crate::layout;
 use crate::object::Occupancy;
-use crate::store::{ByteRange, Object, Precondition, list_all};
+use crate::store::{ByteRange, Object, ObjectMeta, Precondition, StoreError, list_all};
+use crate::tables::Stream;
 
 /// To be changed whenever a comparison looks at something else, or sees it otherwise: then what an
 /// earlier one found is nothing to go by.
 const KIND: u32 = 1;
+/// After so many looks what was found is recorded, for whoever has to begin again.
+const PROGRESS: usize = 4096;
 
 /// Versions that are compared with each other.
-pub struct Versions(Sha256);
+#[derive(Clone)]
+pub struct Versions(VersionDigest);
 
 impl Versions {
     /// None yet, of those that are compared under a rule.
     pub fn under(rule: &str) -> Self {
-        Self(Sha256::new()).and(rule)
+        Self(VersionDigest::new()).and(rule)
     }
 
     /// Adds that of an object, by its key or what else it is known by; or that there is none.
@@ -41,36 +47,101 @@ impl Versions {
         self.and(of).and(etag.map_or("", ETag::as_str))
     }
 
-    /// Adds a field, with its length so that neighbours cannot run together.
+    /// Adds those of a landing object, of its quarantine and of its manifest.
+    #[must_use]
+    pub fn landing_object(
+        self,
+        landed: Option<&ETag>,
+        quarantine: Option<&ETag>,
+        manifest: (&ObjectKey, &ETag),
+    ) -> Self {
+        self.version("landing", landed)
+            .version("quarantine", quarantine)
+            .version(manifest.0.as_str(), Some(manifest.1))
+    }
+
     fn and(mut self, field: &str) -> Self {
-        self.0.update((field.len() as u64).to_le_bytes());
-        self.0.update(field);
+        self.0.field(field.as_bytes());
         self
     }
 
     /// Tells them from others.
     pub fn fingerprint(self) -> Fingerprint {
-        Fingerprint::of(self.0)
+        self.0.fingerprint()
     }
 }
 
-/// The versions of the objects below a prefix.
-pub async fn versions_below(lake: &Lake, prefix: &str) -> Result<BTreeMap<ObjectKey, ETag>, Error> {
-    let listed = list_all(lake.store.as_ref(), prefix).await?;
-    Ok(listed.into_iter().map(|object| (object.key, object.etag)).collect())
+/// What there is of a landing object, as it was listed.
+#[derive(Default)]
+pub struct Listed {
+    /// The object.
+    pub landing: Option<(ObjectKey, ETag)>,
+    /// What is said to be in it.
+    pub manifest: Option<ObjectMeta>,
+    /// What could not be read of it, be the object still there or not.
+    pub quarantine: Option<ETag>,
+}
+
+impl Listed {
+    /// Its version, if it is there.
+    pub fn landed(&self) -> Option<&ETag> {
+        self.landing.as_ref().map(|(_, version)| version)
+    }
+
+    /// Its key, if it is there.
+    pub fn key(&self) -> Option<ObjectKey> {
+        self.landing.as_ref().map(|(key, _)| key.clone())
+    }
+}
+
+/// Lists the landing objects of a stream, with what lies beside them.
+pub async fn landing_objects(
+    lake: &Lake,
+    stream: Stream,
+) -> Result<BTreeMap<Source, Listed>, StoreError> {
+    let store = lake.store.as_ref();
+    let (manifests, quarantined) = (layout::manifests(stream), layout::quarantined(stream));
+    let (landed, manifests, quarantined) = try_join!(
+        list_all(store, layout::landing(stream)),
+        list_all(store, &manifests),
+        list_all(store, &quarantined),
+    )?;
+    let mut sources: BTreeMap<Source, Listed> = BTreeMap::new();
+    for object in landed {
+        let listed = sources.entry(Source::of(&object.key)).or_default();
+        listed.landing = Some((object.key, object.etag));
+    }
+    for object in manifests {
+        if let Some(source) = layout::source_of_manifest(stream, &object.key) {
+            sources.entry(source).or_default().manifest = Some(object);
+        }
+    }
+    for object in quarantined {
+        if let Some(landing) = layout::landing_of_quarantine(stream, &object.key) {
+            sources.entry(Source::of(&landing)).or_default().quarantine = Some(object.etag);
+        }
+    }
+    Ok(sources)
 }
 
 /// As it is stored.
-#[derive(Default, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Document {
     kind: u32,
     /// Number of the last change of policies that it knew of.
     policies: u32,
-    settled: BTreeMap<Fingerprint, Vec<Occupancy>>,
+    settled: BTreeMap<Fingerprint, Settled>,
 }
 
-/// After so many looks what was found is recorded, for whoever has to begin again.
-const PROGRESS: usize = 4096;
+/// What was noted of versions that are settled.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+struct Settled {
+    occupancies: Vec<Occupancy>,
+    /// Whether there still are such versions.
+    #[serde(skip)]
+    is_seen: bool,
+}
 
 /// A comparison of all there is, beside what the one before found settled.
 pub struct Comparison {
@@ -78,13 +149,19 @@ pub struct Comparison {
     noted: Option<ETag>,
     /// Another compared meanwhile, or knew of later policies before.
     is_superseded: bool,
-    /// What it found, as far as that was not asked for yet.
-    before: BTreeMap<Fingerprint, Vec<Occupancy>>,
-    now: BTreeMap<Fingerprint, Vec<Occupancy>>,
-    /// Whether all of that is recorded.
+    document: Document,
+    /// Whether the document is, but for what is not seen any more.
     is_recorded: bool,
     /// How much was found since that was tried.
     untried: usize,
+}
+
+/// What a look at a part of a register found.
+pub enum Looked {
+    /// All that follows from it, in these versions.
+    Settled(Fingerprint),
+    /// Something is left to do, to which this key leads.
+    Unfinished(ObjectKey),
 }
 
 impl Comparison {
@@ -96,17 +173,15 @@ impl Comparison {
             None
         });
         // Whatever else lies there is replaced.
-        let known = |object: &Object| {
-            let document: Document = serde_json::from_slice(&object.bytes).ok()?;
-            (document.kind == KIND).then_some(document)
-        };
-        let known = object.as_ref().and_then(known).unwrap_or_default();
+        let known = |object: &Object| serde_json::from_slice(&object.bytes).ok();
+        let before: Option<Document> = object.as_ref().and_then(known);
+        let before = before.filter(|before| before.kind == KIND).unwrap_or_default();
+        let policies = lake.settings.changes.last();
         Self {
             key,
             noted: object.map(|object| object.meta.etag),
-            is_superseded: known.policies > lake.settings.changes.last(),
-            before: known.settled,
-            now: BTreeMap::new(),
+            is_superseded: before.policies > policies,
+            document: Document { kind: KIND, policies, ..before },
             is_recorded: true,
             untried: 0,
         }
@@ -114,16 +189,16 @@ impl Comparison {
 
     /// Whether these versions were found settled; with what was noted of them.
     pub fn knows(&mut self, versions: Fingerprint) -> Option<&[Occupancy]> {
-        if let Some(found) = self.before.remove(&versions) {
-            self.now.insert(versions, found);
-        }
-        self.now.get(&versions).map(Vec::as_slice)
+        let settled = self.document.settled.get_mut(&versions)?;
+        settled.is_seen = true;
+        Some(&settled.occupancies)
     }
 
     /// Remembers that these versions, which were all seen, are settled; and the occupancy of those
     /// that belong to a date.
     pub fn note(&mut self, versions: Fingerprint, occupancies: Vec<Occupancy>) {
-        if self.now.insert(versions, occupancies).is_none() {
+        let settled = Settled { occupancies, is_seen: true };
+        if self.document.settled.insert(versions, settled).is_none() {
             self.is_recorded = false;
             self.untried += 1;
         }
@@ -131,9 +206,43 @@ impl Comparison {
 
     /// Forgets these versions: with others that changed they are not settled.
     pub fn forget(&mut self, versions: Fingerprint) {
-        if self.now.remove(&versions).is_some() {
+        if self.document.settled.remove(&versions).is_some() {
             self.is_recorded = false;
         }
+    }
+
+    /// The parts of which `listed` has versions that are not known to be settled.
+    pub fn unknown_parts(
+        &mut self,
+        lake: &Lake,
+        listed: impl Fn(Part) -> Option<Fingerprint>,
+    ) -> Vec<Part> {
+        let mut is_unknown =
+            |part: &Part| listed(*part).is_some_and(|versions| self.knows(versions).is_none());
+        lake.settings.parts.all().filter(|part| is_unknown(part)).collect()
+    }
+
+    /// Looks at these parts; returns the keys that lead to what is left to do.
+    pub async fn look_at_parts<L>(
+        &mut self,
+        lake: &Lake,
+        listed: impl Fn(Part) -> Option<Fingerprint>,
+        look: impl Fn(Part) -> L,
+    ) -> Result<Vec<ObjectKey>, Error>
+    where
+        L: Future<Output = Result<Option<Looked>, Error>>,
+    {
+        let unknown = self.unknown_parts(lake, listed);
+        let looks = stream::iter(unknown).map(look).buffered(lake.parts_at_once());
+        let looked: Vec<Option<Looked>> = looks.try_collect().await?;
+        let mut unfinished = Vec::new();
+        for looked in looked.into_iter().flatten() {
+            match looked {
+                Looked::Settled(versions) => self.note(versions, Vec::new()),
+                Looked::Unfinished(key) => unfinished.push(key),
+            }
+        }
+        Ok(unfinished)
     }
 
     /// Records what was found so far, now and then. Where each of what is noted is settled by itself:
@@ -146,8 +255,9 @@ impl Comparison {
 
     /// Ends it: what is settled now is recorded for the next.
     pub async fn end(mut self, lake: &Lake) {
-        let gone = std::mem::take(&mut self.before);
-        if !self.is_recorded || !gone.is_empty() {
+        let known = self.document.settled.len();
+        self.document.settled.retain(|_, settled| settled.is_seen);
+        if !self.is_recorded || self.document.settled.len() < known {
             self.record(lake).await;
         }
     }
@@ -159,16 +269,10 @@ impl Comparison {
         if self.is_superseded {
             return;
         }
-        let policies = lake.settings.changes.last();
-        let settled = Both { now: &self.now, before: &self.before };
         let when = Precondition::unchanged(self.noted.as_ref());
-        let bytes = serde_json::to_vec(&Recorded { kind: KIND, policies, settled });
-        let put = match bytes {
-            Ok(bytes) => lake.put(&self.key, bytes.into(), when).await,
-            Err(source) => {
-                let what = self.key.to_string();
-                Err(Error::Encode { what, source: source.into() })
-            }
+        let put = match json(&self.key, &self.document) {
+            Ok(bytes) => lake.put(&self.key, bytes, when).await,
+            Err(error) => Err(error),
         };
         match put {
             Ok(Put::Done(etag)) => {
@@ -178,25 +282,5 @@ impl Comparison {
             Ok(Put::Moved) => self.is_superseded = true,
             Err(error) => warn!(key = %self.key, "what was compared is not recorded: {error}"),
         }
-    }
-}
-
-/// A [`Document`] as it is written.
-#[derive(Serialize)]
-struct Recorded<'a> {
-    kind: u32,
-    policies: u32,
-    settled: Both<'a>,
-}
-
-/// What was found, and what was found before and not asked for yet.
-struct Both<'a> {
-    now: &'a BTreeMap<Fingerprint, Vec<Occupancy>>,
-    before: &'a BTreeMap<Fingerprint, Vec<Occupancy>>,
-}
-
-impl Serialize for Both<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.now.iter().chain(self.before))
     }
 }

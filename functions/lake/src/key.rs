@@ -107,16 +107,9 @@ impl KeyHash {
     }
 }
 
-/// Tells what was digested from everything else: the first 128 bits of a SHA-256.
+/// Tells what was digested from everything else: the first 128 bits of a [`VersionDigest`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 16]);
-
-impl Fingerprint {
-    /// Of what was digested.
-    pub(crate) fn of(digest: Sha256) -> Self {
-        Self(prefix_of(&digest.finalize()))
-    }
-}
 
 /// Bytes that are spelled as hex digits.
 macro_rules! hex_digits {
@@ -357,7 +350,7 @@ fn prefix_of<const N: usize>(digest: &[u8]) -> [u8; N] {
     prefix
 }
 
-/// Digest of a sequence of fields, for versions that a footer carries.
+/// Digest of a sequence of fields: for versions that a footer carries, and those that are compared.
 #[derive(Clone)]
 pub struct VersionDigest(Sha256);
 
@@ -383,6 +376,11 @@ impl VersionDigest {
     /// 64 hex digits.
     pub fn finish(self) -> String {
         hex::encode(self.0.finalize())
+    }
+
+    /// The first of them, as bytes.
+    pub fn fingerprint(self) -> Fingerprint {
+        Fingerprint(prefix_of(&self.0.finalize()))
     }
 }
 

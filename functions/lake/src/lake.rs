@@ -571,7 +571,8 @@ impl Lake {
     }
 }
 
-fn json<T: Serialize>(key: &ObjectKey, document: &T) -> Result<Bytes, Error> {
+/// A document as it is written.
+pub(crate) fn json<T: Serialize>(key: &ObjectKey, document: &T) -> Result<Bytes, Error> {
     let encoded = serde_json::to_vec(document)
         .map_err(|error| Error::Encode { what: key.to_string(), source: error.into() })?;
     Ok(encoded.into())

@@ -278,9 +278,14 @@ pub fn customer_register(part: Part) -> ObjectKey {
 /// Prefix of the customer register.
 pub const CUSTOMER_REGISTER: &str = "state/customer/register/";
 
+/// The slim part below `prefix`, [`CONSENTS`] or [`OWNERS`].
+pub fn slim_part(prefix: &str, part: Part) -> ObjectKey {
+    ObjectKey::new(format!("{prefix}part-{part}"))
+}
+
 /// The consents: of each person the hash, the date of the consent if there is one, the revision.
 pub fn consents(part: Part) -> ObjectKey {
-    ObjectKey::new(format!("{CONSENTS}part-{part}"))
+    slim_part(CONSENTS, part)
 }
 
 /// Prefix of the consents.
@@ -289,7 +294,7 @@ pub const CONSENTS: &str = "state/customer/consents/";
 /// The owners: of each person who was ever trusted the hashes of them and their device, the date of
 /// the consent, whether they are curated, the revision.
 pub fn owners(part: Part) -> ObjectKey {
-    ObjectKey::new(format!("{OWNERS}part-{part}"))
+    slim_part(OWNERS, part)
 }
 
 /// Prefix of the owners.

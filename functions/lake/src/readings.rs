@@ -45,9 +45,6 @@ pub trait Rule: Send + Sync {
     /// Prefix of the slim parts in which the register says what the rule depends on.
     const ANNOUNCED: &'static str;
 
-    /// One of these parts.
-    fn announced(part: Part) -> ObjectKey;
-
     /// Hash of a key, as the register has it.
     fn hash(key: &LakeKey, text: &str) -> KeyHash;
 

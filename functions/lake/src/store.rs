@@ -7,6 +7,7 @@
 mod folder;
 mod memory;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -185,4 +186,13 @@ pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectMeta>
             return Ok(objects);
         }
     }
+}
+
+/// The versions of all objects whose key begins with `prefix`.
+pub async fn versions_below(
+    store: &dyn Store,
+    prefix: &str,
+) -> Result<BTreeMap<ObjectKey, ETag>, StoreError> {
+    let listed = list_all(store, prefix).await?;
+    Ok(listed.into_iter().map(|object| (object.key, object.etag)).collect())
 }

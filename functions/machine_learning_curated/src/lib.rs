@@ -36,7 +36,7 @@ use lake::object::{self, Opened, Version};
 use lake::partitions;
 use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
-use lake::store::{ObjectMeta, list_all};
+use lake::store::{ObjectMeta, StoreError, list_all};
 use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
 use tokio::sync::OnceCell;
 
@@ -170,7 +170,7 @@ impl Day {
     }
 
     /// All objects below `zone`, by their days.
-    async fn list_all(lake: &Lake, zone: &str) -> Result<BTreeMap<ReadingDate, Self>, Error> {
+    async fn list_all(lake: &Lake, zone: &str) -> Result<BTreeMap<ReadingDate, Self>, StoreError> {
         let mut days: BTreeMap<ReadingDate, Self> = BTreeMap::new();
         for meta in list_all(lake.store.as_ref(), zone).await? {
             let Some(slice) = Slice::of_key(&meta.key, zone) else { continue };

@@ -1,16 +1,15 @@
 //! What was left unfinished before machine_learning_curated.
 
-use futures::future::TryFutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
-use lake::comparison::{Comparison, Versions, versions_below};
+use lake::comparison::{Comparison, Versions};
 use lake::error::Error;
 use lake::key::{ETag, Fingerprint, ObjectKey};
 use lake::lake::Lake;
 use lake::layout::{self, Slice};
 use lake::object::{self, Version};
 use lake::partitions::Occupied;
-use lake::store::list_all;
+use lake::store::{list_all, versions_below};
 use lake::tables::{MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
 
 use crate::{Day, version};
@@ -21,9 +20,10 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
     let mut keys = Vec::new();
     let mut occupied = Occupied::default();
+    let store = lake.store.as_ref();
     let (steps, targets, mut days) = try_join!(
-        list_all(lake.store.as_ref(), zone).map_err(Error::from),
-        versions_below(lake, layout::CURATED_MACHINE_LEARNING),
+        list_all(store, zone),
+        versions_below(store, layout::CURATED_MACHINE_LEARNING),
         Day::list_all(lake, layout::TRUSTED_ACCELEROMETER),
     )?;
     // Which have rows their sizes tell. An object with rows that looked as if it had none would never be

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use lake::error::Error;
 use lake::index::Index;
-use lake::key::{KeyHash, LakeKey, ObjectKey, Part, Revision};
+use lake::key::{KeyHash, LakeKey, Part, Revision};
 use lake::lake::Lake;
 use lake::layout;
 use lake::readings::{Coverage, Readings, Rule};
@@ -36,10 +36,6 @@ impl Rule for StepTrainerLandingToTrusted {
     const TIME_COLUMN: &'static str = "sensorreadingtime";
     const REGISTER_ZONE: &'static str = layout::CURATED_CUSTOMER;
     const ANNOUNCED: &'static str = layout::OWNERS;
-
-    fn announced(part: Part) -> ObjectKey {
-        layout::owners(part)
-    }
 
     fn hash(key: &LakeKey, serial_number: &str) -> KeyHash {
         key.device(serial_number)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lake::key::{ETag, ObjectKey};
-use lake::store::{Store, list_all};
+use lake::store::{Store, versions_below};
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -101,8 +101,7 @@ struct Zone(BTreeMap<ObjectKey, ETag>);
 
 impl Zone {
     async fn look(store: &dyn Store) -> Result<Self, Failure> {
-        let objects = list_all(store, LANDING).await?;
-        Ok(Self(objects.into_iter().map(|object| (object.key, object.etag)).collect()))
+        Ok(Self(versions_below(store, LANDING).await?))
     }
 
     /// Announces the keys under which something changed; says whether some are still changing.

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use chain::FunctionName;
 use futures::executor::block_on;
@@ -14,10 +13,7 @@ use lake::key::{ETag, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
 use lake::layout::{self, ReadingDate};
 use lake::policy::{Consent, Pairing, Policies};
-use lake::store::{
-    ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store,
-    StoreError, Upload,
-};
+use lake::store::{MemoryStore, Precondition, Store, StoreError};
 use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream};
 use serde_json::json;
 use simulator::choices::Random;
@@ -38,14 +34,10 @@ struct World {
 }
 
 fn open(store: &MemoryStore, catalog: &MemoryStore, policies: Policies) -> Lake {
-    open_over(Arc::new(store.clone()), catalog, policies)
-}
-
-fn open_over(store: Arc<dyn Store>, catalog: &MemoryStore, policies: Policies) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(catalog.clone())));
     let key = LakeKey::new(b"a secret of the comparisons").unwrap();
     let parts = Parts::try_from(4).unwrap();
-    block_on(Lake::open(store, catalog, key, parts, policies)).unwrap()
+    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
 }
 
 fn without_memory(objects: Objects) -> Objects {
@@ -257,10 +249,8 @@ fn a_quarantine_that_a_slow_writer_brings_back_is_found_though_its_landing_objec
     }
 }
 
-/// A store that does not give what comparisons remember, and does not take it.
-struct Forgetful(MemoryStore);
-
-fn refused(operation: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
+/// Does not give what comparisons remember, and does not take it.
+fn forget(operation: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
     match key.after("state/compared/") {
         Some(_) => Err(StoreError::Unavailable {
             operation,
@@ -268,44 +258,6 @@ fn refused(operation: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
             source: "access denied".into(),
         }),
         None => Ok(()),
-    }
-}
-
-#[async_trait]
-impl Store for Forgetful {
-    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
-        self.0.head(key).await
-    }
-
-    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
-        refused("get", key)?;
-        self.0.get(key, range).await
-    }
-
-    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
-        self.0.stream(key).await
-    }
-
-    async fn put(
-        &self,
-        key: &ObjectKey,
-        bytes: Bytes,
-        when: Precondition,
-    ) -> Result<ETag, StoreError> {
-        refused("put", key)?;
-        self.0.put(key, bytes, when).await
-    }
-
-    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
-        self.0.upload(key).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.0.delete(key).await
-    }
-
-    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
-        self.0.list(prefix, after).await
     }
 }
 
@@ -319,8 +271,7 @@ fn a_comparison_that_remembers_nothing_finds_all_the_same() {
     }
     for function in FunctionName::ALL {
         let anew = world.unfinished_anew(function);
-        let store = Arc::new(Forgetful(world.store.clone()));
-        let lake = open_over(store, &world.catalog, world.policies);
+        let lake = open(&world.store.before(forget), &world.catalog, world.policies);
         let keys = block_on(function.unfinished(&lake)).unwrap();
         assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), anew, "{}", function.as_str());
         let asked = vec![Message::to_look_at(&anew.into_iter().collect::<Vec<_>>())];

@@ -13,11 +13,15 @@ use super::{
 };
 use crate::key::{ETag, ObjectKey};
 
+/// What a call of an object does first, by its name.
+type Before = dyn Fn(&'static str, &ObjectKey) -> Result<(), StoreError> + Send + Sync;
+
 /// A store in memory. Its clones share their objects.
 #[derive(Clone)]
 pub struct MemoryStore {
     objects: Arc<Mutex<BTreeMap<ObjectKey, (ETag, Bytes)>>>,
     page_max: usize,
+    before: Option<Arc<Before>>,
 }
 
 impl Default for MemoryStore {
@@ -29,12 +33,25 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// A store whose listings come in pages of at most `page_max` objects.
     pub fn with_page_max(page_max: usize) -> Self {
-        Self { objects: Arc::default(), page_max }
+        Self { objects: Arc::default(), page_max, before: None }
     }
 
     /// A store that holds these objects, with their versions.
     pub fn of(objects: BTreeMap<ObjectKey, (ETag, Bytes)>) -> Self {
         Self { objects: Arc::new(Mutex::new(objects)), ..Self::default() }
+    }
+
+    /// The same objects, of which a call first does this: it may fail, or panic.
+    #[must_use]
+    pub fn before(
+        &self,
+        before: impl Fn(&'static str, &ObjectKey) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { before: Some(Arc::new(before)), ..self.clone() }
+    }
+
+    fn begin(&self, call: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
+        self.before.as_ref().map_or(Ok(()), |before| before(call, key))
     }
 
     /// Every object, for checks that must not count as calls.
@@ -54,10 +71,12 @@ fn meta(key: &ObjectKey, etag: &ETag, bytes: &Bytes) -> ObjectMeta {
 #[async_trait]
 impl Store for MemoryStore {
     async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        self.begin("head", key)?;
         Ok(self.lock().get(key).map(|(etag, bytes)| meta(key, etag, bytes)))
     }
 
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        self.begin("get", key)?;
         Ok(self.lock().get(key).map(|(etag, bytes)| {
             let size = bytes.len();
             let at = |offset: u64| usize::try_from(offset).unwrap_or(size).min(size);
@@ -71,6 +90,7 @@ impl Store for MemoryStore {
     }
 
     async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        self.begin("stream", key)?;
         let object = self.get(key, ByteRange::All).await?;
         Ok(object.map(|Object { meta, bytes }| ObjectStream {
             meta,
@@ -84,6 +104,7 @@ impl Store for MemoryStore {
         bytes: Bytes,
         when: Precondition,
     ) -> Result<ETag, StoreError> {
+        self.begin("put", key)?;
         let etag = ETag::new(hex::encode(&Sha256::digest(&bytes)[..16]));
         let mut objects = self.lock();
         let current = objects.get(key).map(|(etag, _)| etag);
@@ -100,10 +121,12 @@ impl Store for MemoryStore {
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        self.begin("upload", key)?;
         Ok(Box::new(Pieces { store: self.clone(), key: key.clone(), bytes: BytesMut::new() }))
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.begin("delete", key)?;
         self.lock().remove(key);
         Ok(())
     }
