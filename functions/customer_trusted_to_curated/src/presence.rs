@@ -8,49 +8,53 @@ use lake::error::Error;
 use lake::key::{KeyHash, Source};
 use lake::lake::Lake;
 use lake::manifest::{self, Manifest};
-use lake::registers::CuratedRegister;
 use lake::tables::Stream;
 
-use crate::transform::Doubt;
+use crate::transform::{Doubt, Doubts};
+
+/// The people who have accelerometer data that is trusted, each with a landing object that is
+/// witness.
+pub(crate) type Witnesses = BTreeMap<KeyHash, Source>;
 
 /// Decides for trusted people: a landing object must hold a reading of theirs that the consent
-/// covers. Returns one for each who has any.
+/// covers.
 ///
 /// One is enough. The landing object that was witness before is looked at first, then the one that
 /// changed; only then others are looked for in the index, a few at a time until everybody is found
 /// or none is left. So a further landing object of people who have a witness costs no look, and
 /// somebody with years of readings costs no more than somebody with a day's.
-pub(crate) async fn decide(
-    lake: &Lake,
-    register: &CuratedRegister,
-    doubts: &BTreeMap<KeyHash, Doubt>,
-) -> Result<BTreeMap<KeyHash, Option<Source>>, Error> {
-    let mut search = Search {
-        missing: doubts.iter().map(|(person, doubt)| (*person, doubt.since_ms)).collect(),
-        witnesses: BTreeMap::new(),
-        looked_at: BTreeSet::new(),
-    };
-    let before = |person: &KeyHash| register.people.get(person).and_then(|row| row.witness);
-    search
-        .confirm(lake, doubts.keys().filter_map(|person| Some((*person, before(person)?))))
-        .await?;
-    let changed = doubts.iter().map(|(person, doubt)| (*person, doubt.changed.clone()));
-    search.among(lake, changed.collect()).await?;
-    let anywhere = search.missing.keys().filter(|person| {
-        // Whoever had no witness before has none but what changed.
-        before(person).is_some() || doubts.get(*person).is_some_and(|doubt| doubt.anywhere)
-    });
-    let anywhere: BTreeSet<KeyHash> = anywhere.copied().collect();
+pub(crate) async fn decide(lake: &Lake, doubts: &[&Doubts]) -> Result<Witnesses, Error> {
+    let mut search = Search::default();
+    let mut witnesses: BTreeMap<Source, Vec<KeyHash>> = BTreeMap::new();
+    let mut changed = BTreeMap::new();
+    for (person, doubt) in doubts.iter().copied().flatten() {
+        search.missing.insert(*person, doubt.since_ms);
+        changed.insert(*person, doubt.changed.clone());
+        if let Some(witness) = doubt.witness {
+            witnesses.entry(witness).or_default().push(*person);
+        }
+    }
+    search.confirm(lake, witnesses).await?;
+    search.among(lake, changed).await?;
+    // Whoever had no witness before has none but what changed.
+    let may_have = |doubt: &Doubt| doubt.witness.is_some() || doubt.anywhere;
+    let anywhere = doubts
+        .iter()
+        .copied()
+        .flatten()
+        .filter(|(person, doubt)| search.missing.contains_key(person) && may_have(doubt))
+        .map(|(person, _)| *person)
+        .collect();
     let found = manifest::sources(lake, Stream::Accelerometer, &anywhere).await?;
     search.among(lake, found).await?;
-    let witness = |person| search.witnesses.get(person).copied();
-    Ok(doubts.keys().map(|person| (*person, witness(person))).collect())
+    Ok(search.witnesses)
 }
 
+#[derive(Default)]
 struct Search {
     /// The people without a witness so far, with the dates of their consents, epoch milliseconds.
     missing: BTreeMap<KeyHash, i64>,
-    witnesses: BTreeMap<KeyHash, Source>,
+    witnesses: Witnesses,
     looked_at: BTreeSet<Source>,
 }
 
@@ -59,12 +63,8 @@ impl Search {
     async fn confirm(
         &mut self,
         lake: &Lake,
-        witnesses: impl Iterator<Item = (KeyHash, Source)>,
+        mut people: BTreeMap<Source, Vec<KeyHash>>,
     ) -> Result<(), Error> {
-        let mut people: BTreeMap<Source, Vec<KeyHash>> = BTreeMap::new();
-        for (person, witness) in witnesses {
-            people.entry(witness).or_default().push(person);
-        }
         let sources = people.keys().copied().collect();
         for (source, manifest) in load(lake, sources).await? {
             for person in people.remove(&source).unwrap_or_default() {
@@ -124,7 +124,7 @@ impl Search {
 
     /// Of the people in a landing object and the missing, the fewer lead the way.
     fn look(&mut self, lake: &Lake, source: Source, manifest: &Manifest) {
-        // The missing are of one part, the first digits of whose hashes are the same.
+        // The missing are often of one part, the first digits of whose hashes are the same.
         let bounds = self.missing.first_key_value().zip(self.missing.last_key_value());
         let Some(((first, _), (last, _))) = bounds else { return };
         let there: Vec<_> = manifest.keys.range(first..=last).map(|(person, _)| person).collect();

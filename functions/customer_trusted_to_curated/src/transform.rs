@@ -6,25 +6,32 @@ use lake::key::{KeyHash, Source};
 use lake::policy::Consent;
 use lake::registers::{CuratedRegister, CuratedRow, TrustedPart, TrustedRow};
 
+use crate::presence::Witnesses;
+
+/// Trusted people whose presence is to be decided.
+pub(crate) type Doubts = BTreeMap<KeyHash, Doubt>;
+
 /// What there is to follow: the trusted as they are now, and whose presence is to be decided.
-pub struct Follow {
+pub(crate) struct Follow {
     /// The policy presence is decided under.
     consent: Consent,
     /// A version of the part of customer_trusted that the register does not know yet.
     changed: Option<(TrustedPart, BTreeMap<KeyHash, TrustedRow>)>,
-    /// Trusted people whose presence is to be decided.
-    pub doubts: BTreeMap<KeyHash, Doubt>,
+    /// Whose presence is to be decided.
+    pub(crate) doubts: Doubts,
 }
 
 /// Why somebody's presence is to be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
+pub(crate) struct Doubt {
     /// Since when they share their data for research, epoch milliseconds.
-    pub since_ms: i64,
+    pub(crate) since_ms: i64,
+    /// The landing object that was witness before.
+    pub(crate) witness: Option<Source>,
     /// Landing objects with readings of theirs that changed.
-    pub changed: BTreeSet<Source>,
+    pub(crate) changed: BTreeSet<Source>,
     /// Whether any landing object may be a witness that none was before: their consent changed.
-    pub anywhere: bool,
+    pub(crate) anywhere: bool,
 }
 
 impl Follow {
@@ -32,7 +39,7 @@ impl Follow {
     /// consent changed, those whom an earlier write left unconfirmed, everybody where the policy
     /// changed; and of those who were asked for, with the landing object that changed, whoever has
     /// no other witness.
-    pub fn new(
+    pub(crate) fn new(
         before: &CuratedRegister,
         changed: Option<(TrustedPart, BTreeMap<KeyHash, TrustedRow>)>,
         asked: &BTreeMap<KeyHash, BTreeSet<Source>>,
@@ -50,7 +57,8 @@ impl Follow {
             let asked = sources.filter(|sources| {
                 witness.is_none_or(|witness| anywhere || sources.contains(&witness))
             });
-            let doubt = Doubt { since_ms, changed: asked.cloned().unwrap_or_default(), anywhere };
+            let changed = asked.cloned().unwrap_or_default();
+            let doubt = Doubt { since_ms, witness, changed, anywhere };
             (anywhere || asked.is_some()).then_some((*person, doubt))
         };
         let doubts = match &changed {
@@ -75,10 +83,10 @@ impl Follow {
 
 /// The register that follows, with the witnesses that were found: equal to the one before where
 /// nothing changed.
-pub fn follow(
+pub(crate) fn follow(
     before: &CuratedRegister,
     follow: Follow,
-    witnesses: &BTreeMap<KeyHash, Option<Source>>,
+    witnesses: &Witnesses,
 ) -> CuratedRegister {
     let mut after = before.clone();
     after.unconfirmed.clear();
@@ -101,9 +109,9 @@ pub fn follow(
             row.trusted = Some(trusted);
         }
     }
-    for (person, witness) in witnesses {
+    for person in follow.doubts.keys() {
         if let Some(row) = after.people.get_mut(person) {
-            row.witness = witness.filter(|_| row.trusted.is_some());
+            row.witness = witnesses.get(person).copied().filter(|_| row.trusted.is_some());
         }
     }
     let next = before.revision.next();
@@ -137,21 +145,13 @@ fn matters(row: Option<&CuratedRow>) -> Option<(i64, Option<KeyHash>)> {
 }
 
 /// The unconfirmed who are trusted.
-pub(crate) fn doubted(register: &CuratedRegister) -> BTreeMap<KeyHash, Doubt> {
+pub(crate) fn doubted(register: &CuratedRegister) -> Doubts {
     let trusted = |person: &KeyHash| {
-        let since_ms = register.people.get(person)?.trusted.as_ref()?.since_ms;
-        Some((*person, Doubt { since_ms, changed: BTreeSet::new(), anywhere: true }))
+        let row = register.people.get(person)?;
+        let (since_ms, witness) = (row.trusted.as_ref()?.since_ms, row.witness);
+        Some((*person, Doubt { since_ms, witness, changed: BTreeSet::new(), anywhere: true }))
     };
     register.unconfirmed.iter().filter_map(trusted).collect()
-}
-
-/// What the register says of people's witnesses.
-pub(crate) fn decisions(
-    register: &CuratedRegister,
-    people: &BTreeMap<KeyHash, Doubt>,
-) -> BTreeMap<KeyHash, Option<Source>> {
-    let witness = |person| register.people.get(person).and_then(|row| row.witness);
-    people.keys().map(|person| (*person, witness(person))).collect()
 }
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
         let part = TrustedPart { etag: ETag::new(version), revision: version.to_owned() };
         let seen = Follow::new(before, Some((part, rows)), &BTreeMap::new(), Consent::Any);
         let witness = present.then(|| source("a"));
-        let decided = seen.doubts.keys().map(|person| (*person, witness)).collect();
+        let decided = seen.doubts.keys().filter_map(|person| Some((*person, witness?))).collect();
         follow(before, seen, &decided)
     }
 
@@ -228,7 +228,8 @@ mod tests {
             Follow::new(&confirmed, None, &asked, Consent::Any).doubts
         };
         assert!(doubts("b").is_empty());
-        let doubt = Doubt { since_ms: 5, changed: BTreeSet::from([source("a")]), anywhere: false };
+        let (witness, changed) = (Some(source("a")), BTreeSet::from([source("a")]));
+        let doubt = Doubt { since_ms: 5, witness, changed, anywhere: false };
         assert_eq!(doubts("a"), BTreeMap::from([(hash("a"), doubt)]), "the witness itself");
     }
 }

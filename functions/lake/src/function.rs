@@ -45,6 +45,9 @@ impl<U, D, S> Plan<U, D, S> {
 /// What a key asks of a function.
 pub type PlanOf<F> = Plan<<F as Function>::Unit, <F as Function>::Detail, <F as Function>::Settle>;
 
+/// A piece of work and what came of it.
+pub type Done<U> = (U, Result<Report, Error>);
+
 /// One transformation, as it is driven by events.
 pub trait Function: Send + Sync {
     /// A piece of work; equal pieces of a batch are done once.
@@ -71,6 +74,19 @@ pub trait Function: Send + Sync {
         unit: &Self::Unit,
         details: Vec<Self::Detail>,
     ) -> impl Future<Output = Result<Report, Error>> + Send;
+
+    /// Does all pieces of work of a batch; each is answered for itself. A function whose pieces have
+    /// inputs in common looks at those once.
+    fn work_on_all(
+        &self,
+        lake: &Lake,
+        units: BTreeMap<Self::Unit, Vec<Self::Detail>>,
+    ) -> impl Future<Output = Vec<Done<Self::Unit>>> + Send
+    where
+        Self: Sized,
+    {
+        work_on_each(lake, self, units)
+    }
 
     /// The keys to look at because something under them was added, replaced, deleted or left
     /// unfinished while no event of it was delivered: what the lake is, compared with what this
@@ -254,13 +270,30 @@ async fn work_off<F: Function>(
     }
 }
 
+/// Does each piece of work for itself, a few at a time.
+pub async fn work_on_each<F: Function>(
+    lake: &Lake,
+    function: &F,
+    units: BTreeMap<F::Unit, Vec<F::Detail>>,
+) -> Vec<Done<F::Unit>> {
+    stream::iter(units)
+        .map(|(unit, details)| async move {
+            let span = info_span!("work", function = function.name(), ?unit);
+            let done = guarded(function.work(lake, &unit, details)).instrument(span).await;
+            (unit, done)
+        })
+        .buffered(lake.bounds.concurrency)
+        .collect()
+        .await
+}
+
 /// A panic is the failure of what was being done, and not of what else is in the batch: an object
 /// that makes one is given up alone. Nothing that outlives the work is left half changed: the lake
 /// keeps only whole documents.
 ///
 /// Not in Lambda: cargo lambda builds with `panic = "abort"`, by which a panic ends the process and
 /// the whole batch is delivered again; unwinding would make the functions a seventh larger.
-async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.unwrap_or_else(|panic| Err(Error::Panicked { reason: said(panic.as_ref()) }))
 }
@@ -343,16 +376,14 @@ impl<F: Function> Batch<F> {
     }
 
     async fn work(&mut self, lake: &Lake, function: &F) {
-        let done: Vec<_> = stream::iter(std::mem::take(&mut self.units))
-            .map(|(unit, asked)| async move {
-                let span = info_span!("work", function = function.name(), ?unit);
-                let work = guarded(function.work(lake, &unit, asked.details));
-                (work.instrument(span).await, asked.messages)
-            })
-            .buffered(lake.bounds.concurrency)
-            .collect()
-            .await;
-        for (result, indices) in done {
+        let mut messages = BTreeMap::new();
+        let mut units = BTreeMap::new();
+        for (unit, asked) in std::mem::take(&mut self.units) {
+            messages.insert(unit.clone(), asked.messages);
+            units.insert(unit, asked.details);
+        }
+        for (unit, result) in function.work_on_all(lake, units).await {
+            let indices = messages.remove(&unit).unwrap_or_default();
             match result {
                 Ok(report) => self.report += report,
                 Err(error) => self.fail(&indices, error),

@@ -11,10 +11,15 @@ use lake::lake::Lake;
 use lake::policy::Policies;
 use lake::store::{MemoryStore, Precondition, Store};
 
+#[allow(dead_code, reason = "not every test that has this module wants one part")]
 pub(crate) fn open(store: &MemoryStore, policies: Policies) -> Lake {
+    open_with(store, policies, 1)
+}
+
+pub(crate) fn open_with(store: &MemoryStore, policies: Policies, parts: u16) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
     let key = LakeKey::new(b"a secret of a small lake").unwrap();
-    let parts = Parts::try_from(1).unwrap();
+    let parts = Parts::try_from(parts).unwrap();
     block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
 }
 

@@ -1,0 +1,338 @@
+//! Brings parts of the curated register, and what follows from them, up to customer_trusted and to
+//! the accelerometer's manifests.
+//!
+//! Parts that are asked for together are decided on together: their people have the same landing
+//! objects as witness, each of which is looked at once for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt};
+use lake::customer::Customer;
+use lake::derivation::Target;
+use lake::error::Error;
+use lake::function::Done;
+use lake::key::{ETag, KeyHash, Part, Source};
+use lake::lake::{Lake, Put};
+use lake::layout;
+use lake::registers::{CuratedRegister, TrustedPart, TrustedRow};
+use lake::report::Report;
+
+use crate::presence::{self, Witnesses};
+use crate::project;
+use crate::transform::{self, Doubt, Doubts, Follow};
+use crate::{Asked, trusted_part};
+
+/// The people of a part who are asked for, each with the landing objects of theirs that changed.
+type People = BTreeMap<KeyHash, BTreeSet<Source>>;
+
+/// How an attempt at a part ends.
+enum End {
+    Done(Report),
+    /// What moved meanwhile: it is attempted again.
+    Moved(&'static str),
+    Failed(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Curates parts for some reasons. An error is of what they share: each alone may do without it.
+pub(crate) async fn curate(
+    lake: &Lake,
+    parts: BTreeMap<Part, Vec<Asked>>,
+) -> Result<Vec<Done<Part>>, Error> {
+    let mut done = Vec::new();
+    let mut undecided = BTreeMap::new();
+    let looked = each(lake, parts, |(part, reasons)| (part, look(lake, part, reasons)));
+    for (part, people) in looked.await {
+        match people {
+            Ok(Some(people)) => drop(undecided.insert(part, people)),
+            Ok(None) => done.push((part, Ok(Report::default()))),
+            Err(error) => done.push((part, Err(error))),
+        }
+    }
+    let mut moved = BTreeMap::new();
+    for conflicts in 0..lake.bounds.attempts_max as u64 {
+        if undecided.is_empty() {
+            return Ok(done);
+        }
+        for (part, end) in attempt(lake, &undecided).await? {
+            let outcome = match end {
+                End::Done(report) => Ok(Report { conflicts, ..report }),
+                End::Failed(error) => Err(error),
+                End::Moved(what) => {
+                    moved.insert(part, what);
+                    continue;
+                }
+            };
+            undecided.remove(&part);
+            done.push((part, outcome));
+        }
+    }
+    done.extend(undecided.into_keys().map(|part| {
+        let moved = moved.get(&part).copied().unwrap_or_default();
+        (part, Err(lake.contended(format!("curate part {part}"), moved)))
+    }));
+    Ok(done)
+}
+
+/// The people who are asked for; `None` if nothing needs a decision.
+async fn look(lake: &Lake, part: Part, reasons: Vec<Asked>) -> Result<Option<People>, Error> {
+    let mut people = People::new();
+    let mut whole = false;
+    for reason in reasons {
+        match reason {
+            Asked::Whole => whole = true,
+            Asked::Person(person, source) => {
+                people.entry(person).or_default().insert(source);
+            }
+        }
+    }
+    Ok((whole || !is_decided(lake, part, &people).await?).then_some(people))
+}
+
+/// Whether nothing of what is asked needs a decision: they are not trusted, or another landing object
+/// is witness. That is what further readings come to, and a look at the register tells.
+///
+/// Not where the register is behind customer_trusted: whoever brings it up may have looked for
+/// witnesses before there were these readings. Whoever made it what it is brings what follows from it
+/// up to it, and is delivered again if it died before.
+pub(crate) async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Error> {
+    let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
+    let Some(register) = found.map(|found| found.value) else { return Ok(false) };
+    let consent = lake.settings.policies.consent;
+    if !register.unconfirmed.is_empty()
+        || register.consent != consent
+        || !Follow::new(&register, None, people, consent).doubts.is_empty()
+    {
+        return Ok(false);
+    }
+    let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+    let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
+    Ok(trusted.as_ref() == register.trusted.as_ref().map(|trusted| &trusted.etag))
+}
+
+/// One attempt.
+///
+/// Everything that was decided on is compared with the register as it was noted *before*; so a
+/// slow invocation either finds the register moved, or has read what is newer. One case is left:
+/// others found nothing to change while this one, having read something older, did. Therefore what
+/// a write decided on presence is unconfirmed until it was decided again after the write; who dies
+/// in between leaves that to whoever comes next.
+async fn attempt(lake: &Lake, parts: &BTreeMap<Part, People>) -> Result<Vec<(Part, End)>, Error> {
+    let mut ends = Vec::new();
+
+    let begun =
+        each(lake, parts.clone(), |(part, people)| (part, Begun::begin(lake, part, people)));
+    let begun = going_on(begun.await, &mut ends);
+    let doubts: Vec<&Doubts> = begun.iter().map(|(_, begun)| &begun.follow.doubts).collect();
+    let decided = presence::decide(lake, &doubts).await?;
+
+    let saved = each(lake, begun, |(part, begun)| (part, begun.save(lake, part, &decided)));
+    let saved = going_on(saved.await, &mut ends);
+    let doubts: Vec<&Doubts> = saved.iter().map(|(_, saved)| &saved.doubted).collect();
+    let decided = presence::decide(lake, &doubts).await?;
+
+    let ended = each(lake, saved, |(part, saved)| (part, saved.conclude(lake, part, &decided)));
+    let _: Vec<(Part, ())> = going_on(ended.await, &mut ends);
+    Ok(ends)
+}
+
+/// Does something with each part, a few at a time.
+async fn each<P, T, S: Future<Output = T>>(
+    lake: &Lake,
+    parts: impl IntoIterator<Item = P>,
+    step: impl Fn(P) -> (Part, S),
+) -> Vec<(Part, T)> {
+    stream::iter(parts)
+        .map(|part| {
+            let (part, step) = step(part);
+            async move { (part, step.await) }
+        })
+        .buffered(lake.bounds.concurrency)
+        .collect()
+        .await
+}
+
+/// The parts that did not end with a step.
+fn going_on<T>(taken: Vec<(Part, Result<T, End>)>, ends: &mut Vec<(Part, End)>) -> Vec<(Part, T)> {
+    let mut on = Vec::new();
+    for (part, step) in taken {
+        match step {
+            Ok(next) => on.push((part, next)),
+            Err(end) => ends.push((part, end)),
+        }
+    }
+    on
+}
+
+/// A part as it was noted, and what it has to follow.
+struct Begun {
+    target: Target,
+    etag: Option<ETag>,
+    before: CuratedRegister,
+    follow: Follow,
+}
+
+impl Begun {
+    async fn begin(lake: &Lake, part: Part, people: People) -> Result<Self, End> {
+        let target = project::note(lake, part).await?;
+        let noted = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
+        let before =
+            noted.as_ref().map_or_else(CuratedRegister::default, |noted| (*noted.value).clone());
+        match read_trusted(lake, part, &before, &people).await? {
+            Some(follow) => {
+                Ok(Self { target, etag: noted.map(|noted| noted.etag), before, follow })
+            }
+            None => Err(End::Done(Report::default())),
+        }
+    }
+
+    /// Saves the register that follows.
+    async fn save(self, lake: &Lake, part: Part, decided: &Witnesses) -> Result<Saved, End> {
+        let Self { target, mut etag, before, follow } = self;
+        let register = transform::follow(&before, follow, decided);
+        if register != before {
+            match lake.save(&layout::curated_register(part), &register, etag.as_ref()).await? {
+                Put::Done(put) => etag = Some(put),
+                Put::Moved => return Err(End::Moved("the register")),
+            }
+        }
+        let doubted = transform::doubted(&register);
+        Ok(Saved { target, etag, register, doubted })
+    }
+}
+
+/// A part whose register is saved, but for the people of whom it is not certain.
+struct Saved {
+    target: Target,
+    etag: Option<ETag>,
+    register: CuratedRegister,
+    doubted: Doubts,
+}
+
+impl Saved {
+    /// Confirms what was decided, and projects it.
+    async fn conclude(self, lake: &Lake, part: Part, decided: &Witnesses) -> Result<(), End> {
+        let Self { target, etag, mut register, doubted } = self;
+        if !register.unconfirmed.is_empty() {
+            let is_as_before =
+                |(person, doubt): (&KeyHash, &Doubt)| doubt.witness == decided.get(person).copied();
+            if !doubted.iter().all(is_as_before) {
+                return Err(End::Moved("the accelerometer's manifests"));
+            }
+            register.unconfirmed.clear();
+            let key = layout::curated_register(part);
+            if lake.save(&key, &register, etag.as_ref()).await? == Put::Moved {
+                return Err(End::Moved("the register"));
+            }
+        }
+        Err(match project::project(lake, part, &target, &register).await? {
+            Ok(report) => End::Done(report),
+            Err(what) => End::Moved(what),
+        })
+    }
+}
+
+/// What the part of customer_trusted says now, beside the register; `None` if there is neither.
+async fn read_trusted(
+    lake: &Lake,
+    part: Part,
+    before: &CuratedRegister,
+    people: &People,
+) -> Result<Option<Follow>, Error> {
+    let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+    let followed = before.trusted.as_ref().map(|trusted| &trusted.etag);
+    let current: Option<ETag> = lake.store.head(&key).await?.map(|meta| meta.etag);
+    let changed = if current.as_ref() == followed {
+        None
+    } else {
+        let Some(found) = trusted_part(lake, part).await? else { return Ok(None) };
+        let records = Customer::from_batch(&found.value.batch);
+        let rows = records.iter().filter_map(|record| trusted_row(lake, record));
+        let etag = found.etag.clone();
+        let revision = found.value.footer.version.source.clone();
+        Some((TrustedPart { etag, revision }, rows.collect()))
+    };
+    if current.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Follow::new(before, changed, people, lake.settings.policies.consent)))
+}
+
+fn trusted_row(lake: &Lake, record: &Customer) -> Option<(KeyHash, TrustedRow)> {
+    let bytes = serde_json::to_vec(record).ok()?;
+    let row = TrustedRow {
+        digest: lake.key.record(&bytes),
+        since_ms: record.research_since_ms()?,
+        device: record.serial_number().map(|serial_number| lake.key.device(serial_number)),
+    };
+    Some((lake.key.person(record.email()), row))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use lake::catalog::StoreCatalog;
+    use lake::key::{LakeKey, Parts, Revision};
+    use lake::policy::Policies;
+    use lake::registers::CuratedRow;
+    use lake::store::{MemoryStore, Precondition};
+
+    use super::*;
+
+    /// Nothing in memory ever waits.
+    fn done<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn readings_of_somebody_unknown_are_decided_once_the_register_is_not_behind() {
+        let store = Arc::new(MemoryStore::default());
+        let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
+        let key = LakeKey::new(&[1; 16]).unwrap();
+        let parts = Parts::try_from(1).unwrap();
+        let lake = done(Lake::open(store, catalog, key, parts, Policies::default())).unwrap();
+        let (person, source) = (lake.key.person("ada@test.com"), Source::parse(&"a".repeat(16)));
+        let asked = BTreeMap::from([(person, source.into_iter().collect())]);
+        let part = person.part(parts);
+        let decided = || done(is_decided(&lake, part, &asked)).unwrap();
+        assert!(!decided(), "there is no register");
+
+        let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+        let put = |bytes: &'static str| {
+            done(lake.put(&trusted, bytes.into(), Precondition::None)).unwrap()
+        };
+        let Put::Done(etag) = put("before") else { panic!("it moved") };
+        let follows = TrustedPart { etag, revision: "1".to_owned() };
+        let mut register = CuratedRegister { trusted: Some(follows), ..Default::default() };
+        let register_key = layout::curated_register(part);
+        let Put::Done(etag) = done(lake.save(&register_key, &register, None)).unwrap() else {
+            panic!("it moved")
+        };
+        assert!(decided(), "they are not trusted");
+
+        let _ = put("Ada may be in this one");
+        assert!(!decided(), "the register is behind");
+        let _ = put("before");
+        assert!(decided());
+        let row = CuratedRow {
+            trusted: Some(TrustedRow { digest: person, since_ms: 0, device: None }),
+            witness: None,
+            devices: BTreeSet::new(),
+            revision: Revision(1),
+        };
+        register.people.insert(person, row);
+        assert_ne!(done(lake.save(&register_key, &register, Some(&etag))).unwrap(), Put::Moved);
+        assert!(!decided(), "they are trusted and have no witness");
+    }
+}

@@ -1,0 +1,166 @@
+//! Parts of customer_curated that are asked for together look at the manifests they share once, and
+//! fail each for itself.
+
+mod small_lake;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
+use std::thread;
+
+use chain::FunctionName;
+use futures::executor::block_on;
+use lake::events::{self, Message};
+use lake::function::Outcome;
+use lake::key::{ObjectKey, Part, Source};
+use lake::lake::Lake;
+use lake::layout;
+use lake::policy::Policies;
+use lake::store::{MemoryStore, Store, list_all};
+use lake::tables::Stream;
+use serde_json::json;
+use simulator::table::Derived;
+
+use self::small_lake::{finish, open_with, put};
+
+const PARTS: u16 = 16;
+const NOON_MS: i64 = 1_687_086_000_000;
+const MORNING: &str = "landing/accelerometer/morning.json";
+const EVENING: &str = "landing/accelerometer/evening.json";
+
+/// A lake before anybody is curated: readings of the people of even parts are of the morning, those of
+/// the people of odd parts of the evening.
+fn trusted() -> MemoryStore {
+    let store = MemoryStore::default();
+    let lake = open_with(&store, Policies::default(), PARTS);
+    let (mut customers, mut morning, mut evening) = (String::new(), String::new(), String::new());
+    for number in 0..200 {
+        let email = format!("{number}@test.com");
+        let customer = json!({
+            "email": email, "registrationDate": NOON_MS, "shareWithResearchAsOfDate": NOON_MS,
+        });
+        customers += &customer.to_string();
+        let reading = json!({"user": email, "timestamp": NOON_MS, "x": 0.5, "y": 1, "z": 2});
+        let readings = if is_even(&lake, lake.key.person(&email).part(lake.settings.parts)) {
+            &mut morning
+        } else {
+            &mut evening
+        };
+        *readings += &reading.to_string();
+    }
+    put(&store, "landing/customer/all.json", customers);
+    put(&store, MORNING, morning);
+    put(&store, EVENING, evening);
+    let before =
+        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
+    finish(&lake, &before);
+    store
+}
+
+fn is_even(lake: &Lake, part: Part) -> bool {
+    lake.settings.parts.all().step_by(2).any(|even| even == part)
+}
+
+/// An invocation with some keys, a message each.
+fn curate(lake: &Lake, keys: &[ObjectKey]) -> Outcome {
+    let messages: Vec<_> = keys
+        .iter()
+        .map(|key| (key.to_string(), events::object_event("bucket", key, true)))
+        .collect();
+    let event = events::sqs_batch(messages.iter().map(|(id, body)| (id.as_str(), body)));
+    block_on(FunctionName::CustomerTrustedToCurated.invoke(lake, &event)).unwrap()
+}
+
+fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
+    block_on(list_all(store, prefix)).unwrap().into_iter().map(|object| object.key).collect()
+}
+
+fn manifest_of(landing: &str) -> ObjectKey {
+    layout::manifest(Stream::Accelerometer, Source::of(&ObjectKey::new(landing)))
+}
+
+#[test]
+fn manifests_that_parts_share_are_looked_at_once() {
+    let store = trusted();
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    let counting = store.before(move |_, key| {
+        let is_look = [manifest_of(MORNING), manifest_of(EVENING)].contains(key);
+        counted.fetch_add(usize::from(is_look), Ordering::Relaxed);
+        Ok(())
+    });
+    let lake = open_with(&counting, Policies::default(), PARTS);
+    let parts = keys(&store, layout::TRUSTED_CUSTOMER);
+    assert_eq!(parts.len(), usize::from(PARTS));
+    let outcome = curate(&lake, &parts);
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), usize::from(PARTS));
+    // Twice each, before the registers are written and after, for every eight parts; each part by
+    // itself would be twice as many as there are parts.
+    assert_eq!(looks.load(Ordering::Relaxed), 2 * 2 * 2);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_costs_only_the_parts_of_its_people() {
+    let store = trusted();
+    put(&store, manifest_of(EVENING).as_str(), "no manifest".to_owned());
+    let lake = open_with(&store, Policies::default(), PARTS);
+    let parts = keys(&store, layout::TRUSTED_CUSTOMER);
+    let of_evening = |key: &&ObjectKey| {
+        !is_even(&lake, layout::part_of_key(key, layout::TRUSTED_CUSTOMER).unwrap())
+    };
+    let outcome = curate(&lake, &parts);
+    let failures = outcome.response.batch_item_failures.into_iter();
+    let failed: BTreeSet<String> = failures.map(|failure| failure.item_identifier).collect();
+    let expected: BTreeSet<String> =
+        parts.iter().filter(of_evening).map(ToString::to_string).collect();
+    assert_eq!(failed, expected);
+    let curated = keys(&store, layout::CURATED_CUSTOMER);
+    assert_eq!(curated.len(), parts.len() - expected.len());
+}
+
+/// Others, who looked before the register was written, had nothing to change: no event is left that
+/// would tell.
+#[test]
+fn a_witness_that_goes_before_the_registers_are_written_is_none() {
+    let store = trusted();
+    let evening = store.snapshot()[&ObjectKey::new(EVENING)].1.clone();
+    take_back_the_evening(&store);
+    put(&store, EVENING, String::from_utf8(evening.to_vec()).unwrap());
+    let lake = open_with(&store, Policies::default(), PARTS);
+    finish(&lake, &[FunctionName::AccelerometerLandingToTrusted]);
+
+    let (others, gone) = (store.clone(), Once::new());
+    let interrupted = store.before(move |call, key| {
+        if call == "put" && key.after(layout::CURATED_REGISTER).is_some() {
+            gone.call_once(|| {
+                let others = others.clone();
+                thread::spawn(move || take_back_the_evening(&others)).join().unwrap();
+            });
+        }
+        Ok(())
+    });
+    let lake = open_with(&interrupted, Policies::default(), PARTS);
+    let outcome = curate(&lake, &keys(&store, layout::TRUSTED_ACCELEROMETER));
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    for key in keys(&store, layout::CURATED_CUSTOMER) {
+        let rows = Derived::read(store.snapshot()[&key].1.clone()).rows;
+        let part = layout::part_of_key(&key, layout::CURATED_CUSTOMER).unwrap();
+        assert_eq!(rows.is_empty(), !is_even(&lake, part), "{key}");
+    }
+}
+
+/// The readings of the evening are deleted, and whom that concerns is invoked.
+fn take_back_the_evening(store: &MemoryStore) {
+    let lake = open_with(store, Policies::default(), PARTS);
+    let landing = ObjectKey::new(EVENING);
+    block_on(store.delete(&landing)).unwrap();
+    let asked = [keys(store, layout::TRUSTED_CUSTOMER), keys(store, layout::TRUSTED_ACCELEROMETER)];
+    for (function, keys) in [
+        (FunctionName::AccelerometerLandingToTrusted, vec![landing]),
+        (FunctionName::CustomerTrustedToCurated, asked.concat()),
+    ] {
+        let outcome = block_on(function.invoke_messages(&lake, vec![Message::to_look_at(&keys)]));
+        assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    }
+}
