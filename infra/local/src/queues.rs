@@ -227,13 +227,16 @@ impl State {
         Some((stage, keys))
     }
 
-    /// A fair share of a stage's keys, so that every worker has some; or all, where each would have
-    /// something to do with every part.
+    /// Two thirds of a fair share of a stage's keys: what they take differs, and whoever took a whole
+    /// share may be the last by far. All, where each worker would have something to do with every part.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         let waiting = self.waiting.entry(stage).or_default();
         let all = waiting.keys().next().is_some_and(|key| falls_into_all_parts(stage.0, key));
-        let share = if all { waiting.len() } else { waiting.len().div_ceil(workers) };
+        let share = match workers {
+            2.. if !all => (2 * waiting.len()).div_ceil(3 * workers),
+            _ => waiting.len(),
+        };
         let share = share.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
