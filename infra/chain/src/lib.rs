@@ -4,6 +4,8 @@
 //! the simulator cannot route otherwise than the account does.
 
 mod routes;
+#[cfg(test)]
+mod wiring;
 
 use lake::error::Error;
 use lake::events::{EventError, Message};
@@ -12,7 +14,7 @@ use lake::key::ObjectKey;
 use lake::lake::Lake;
 use serde_json::Value;
 
-pub use self::routes::{KeyPattern, RouteError, Routes};
+pub use self::routes::{ranked, woken_by};
 
 /// One of the six functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -128,7 +128,6 @@ async fn invoke(lake: &Lake, queues: &Queues, batch: &Batch, effort: &Mutex<Effo
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use chain::Routes;
     use lake::catalog::StoreCatalog;
     use lake::key::{LakeKey, Parts};
     use lake::policy::Policies;
@@ -142,8 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_gives_up_its_key_and_the_chain_comes_to_rest() {
-        let routes = Routes::deployed().unwrap();
-        let queues = Arc::new(Queues::new(routes, None));
+        let queues = Arc::new(Queues::new(None));
         let store = Arc::new(MemoryStore::default().before(|call, key| {
             assert!(call != "stream" || key.as_str() != PANICS, "this one");
             Ok(())

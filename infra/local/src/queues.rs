@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chain::{FunctionName, Routes};
+use chain::{FunctionName, ranked};
 use lake::key::{ETag, ObjectKey};
 use lake::layout;
 use lake::store::{
@@ -25,7 +25,6 @@ type Keys = BTreeMap<ObjectKey, u32>;
 
 /// Keys that wait to be looked at.
 pub(crate) struct Queues {
-    routes: Routes,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -75,7 +74,7 @@ impl Coming {
         queues: &Arc<Queues>,
         keys: impl IntoIterator<Item = &'a ObjectKey>,
     ) -> Option<Self> {
-        let stage = keys.into_iter().flat_map(|key| queues.routes.ranked(key)).min()?;
+        let stage = keys.into_iter().flat_map(ranked).min()?;
         *queues.state().running.entry(stage).or_default() += 1;
         Some(Self { queues: Arc::clone(queues), stage })
     }
@@ -97,23 +96,22 @@ pub(crate) struct Progress {
 }
 
 impl Queues {
-    /// Queues by these routes; delivered shuffled, duplicated and concurrently by the seed, if
-    /// there is one.
-    pub(crate) fn new(routes: Routes, chaos: Option<u64>) -> Self {
+    /// Queues; delivered shuffled, duplicated and concurrently by the seed, if there is one.
+    pub(crate) fn new(chaos: Option<u64>) -> Self {
         let state = State { chaos: chaos.map(ChaCha8Rng::seed_from_u64), ..State::default() };
-        Self { routes, state: Mutex::new(state), changed: Notify::new() }
+        Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Queues a key for every function it wakes.
     pub(crate) fn announce(&self, key: &ObjectKey) {
-        for stage in self.routes.ranked(key) {
+        for stage in ranked(key) {
             self.push(stage, key.clone(), 0);
         }
     }
 
     /// Queues a key for one function.
     pub(crate) fn ask(&self, function: FunctionName, key: ObjectKey) {
-        let ranked = self.routes.ranked(&key);
+        let ranked = ranked(&key);
         let stage = ranked.into_iter().find(|(woken, _)| *woken == function);
         self.push(stage.unwrap_or((function, 0)), key, 0);
     }
@@ -325,7 +323,7 @@ mod tests {
 
     #[test]
     fn the_chain_is_not_at_rest_while_keys_are_to_come() {
-        let queues = Arc::new(Queues::new(Routes::deployed().unwrap(), None));
+        let queues = Arc::new(Queues::new(None));
         let mut context = Context::from_waker(Waker::noop());
         let readings = ObjectKey::new("landing/accelerometer/a.json");
         let coming = Coming::to(&queues, [&readings]).unwrap();

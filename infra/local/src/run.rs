@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ::generate::Options;
-use chain::Routes;
 use indicatif::MultiProgress;
 use lake::key::ObjectKey;
 use lake::layout;
@@ -92,8 +91,7 @@ pub(crate) async fn start(
 ) -> Result<Started, Failure> {
     let at = Instant::now();
     let folder = Arc::new(home.store()?);
-    let routes = Routes::deployed().map_err(|error| Failure::Other(error.to_string()))?;
-    let queues = Arc::new(Queues::new(routes, chaos));
+    let queues = Arc::new(Queues::new(chaos));
     let store = Arc::new(AnnouncingStore { store: folder.clone(), queues: Arc::clone(&queues) });
     let mut lake = home.open(store, opening).await?;
     let workers = thread::available_parallelism().map_or(1, Into::into);

@@ -14,7 +14,6 @@ use lake::store::StoreError;
 use crate::broken::Protocol;
 use crate::choices::{Choices, Random};
 use crate::envelope::Envelope;
-use crate::explore::routes;
 use crate::file::{CustomerEntry, Entry, File, Form, Person};
 use crate::run::open;
 use crate::store::{Remote, Reply};
@@ -63,7 +62,7 @@ pub fn crowd(count: usize, turns: Turns) -> Fared {
         warm_of_a_thousand: 0,
     };
     let choices = Choices::given(Vec::new());
-    let world = World::new(setting.clone(), Protocol::Sound, choices, routes(), false);
+    let world = World::new(setting.clone(), Protocol::Sound, choices, false);
     let world = Arc::new(Mutex::new(world));
     for number in 0..count {
         let (bytes, _) = file(number).render(lake::tables::Stream::Customer);

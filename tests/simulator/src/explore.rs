@@ -3,11 +3,10 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use chain::Routes;
 use serde::{Deserialize, Serialize};
 
 use crate::broken::Protocol;
@@ -49,13 +48,6 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The wiring that is deployed.
-pub(crate) fn routes() -> Arc<Routes> {
-    static ROUTES: LazyLock<Arc<Routes>> =
-        LazyLock::new(|| Arc::new(Routes::deployed().expect("the template wires every function")));
-    Arc::clone(&ROUTES)
-}
-
 fn caught(work: impl FnOnce() -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let what = panic
@@ -72,18 +64,18 @@ fn caught(work: impl FnOnce() -> Outcome) -> Outcome {
 /// Runs what follows from a seed.
 pub fn run_seed(seed: u64, protocol: Protocol, traced: bool) -> Outcome {
     let scenario = Scenario::of_seed(seed);
-    caught(|| run(&scenario, Choices::drawn(seed), protocol, &routes(), traced))
+    caught(|| run(&scenario, Choices::drawn(seed), protocol, traced))
 }
 
 /// Runs a workload under the schedule of a seed.
 pub fn run_scenario(scenario: &Scenario, seed: u64, protocol: Protocol) -> Outcome {
-    caught(|| run(scenario, Choices::drawn(seed), protocol, &routes(), false))
+    caught(|| run(scenario, Choices::drawn(seed), protocol, false))
 }
 
 /// Plays a run back.
 pub fn replay_scenario(found: &Found, protocol: Protocol, traced: bool) -> Outcome {
     let choices = Choices::given(found.choices.clone());
-    caught(|| run(&found.scenario, choices, protocol, &routes(), traced))
+    caught(|| run(&found.scenario, choices, protocol, traced))
 }
 
 /// How many runs and calls an exploration took.
@@ -115,7 +107,6 @@ pub fn explore(
     let (next, calls, runs) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let (stop, failure) = (AtomicBool::new(false), Mutex::new(None::<Failure>));
     let begun = now();
-    let routes = routes();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -127,7 +118,7 @@ pub fn explore(
                     }
                     let scenario = Scenario::of_seed(seed);
                     let choices = Choices::drawn(seed);
-                    let outcome = caught(|| run(&scenario, choices, protocol, &routes, false));
+                    let outcome = caught(|| run(&scenario, choices, protocol, false));
                     runs.fetch_add(1, Ordering::Relaxed);
                     calls.fetch_add(outcome.calls, Ordering::Relaxed);
                     if let Some(violation) = outcome.violation
@@ -198,9 +189,7 @@ impl Failure {
             }
             // Without the operation the decisions fall out of step: try a few other schedules.
             for seed in 0..40 {
-                let routes = routes();
-                let outcome =
-                    caught(|| run(&scenario, Choices::drawn(seed), protocol, &routes, false));
+                let outcome = caught(|| run(&scenario, Choices::drawn(seed), protocol, false));
                 let same = |violation: &Violation| violation.promise == self.violation.promise;
                 if outcome.violation.as_ref().is_some_and(same) {
                     let found = Found { scenario: scenario.clone(), choices: outcome.choices };

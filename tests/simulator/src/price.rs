@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use chain::{FunctionName, Routes};
+use chain::{FunctionName, woken_by};
 use lake::catalog::StoreCatalog;
 use lake::events::{Ask, Message, object_event, sqs_batch};
 use lake::key::{ETag, LakeKey, ObjectKey, Parts};
@@ -222,7 +222,6 @@ impl Size {
 pub struct Chain {
     store: Arc<Counting>,
     catalog: Arc<Counting>,
-    routes: Routes,
     parts: Parts,
 }
 
@@ -236,7 +235,6 @@ impl Chain {
         Self {
             store: Arc::new(Counting::over(store)),
             catalog: Arc::new(Counting::over(catalog)),
-            routes: Routes::deployed().expect("it is wired"),
             parts,
         }
     }
@@ -262,7 +260,7 @@ impl Chain {
         let mut queues: BTreeMap<FunctionName, VecDeque<(ObjectKey, bool)>> = BTreeMap::new();
         loop {
             for (key, is_there) in self.store.changed.lock().expect("one thread").drain(..) {
-                for function in self.routes.woken_by(&key) {
+                for function in woken_by(&key) {
                     queues.entry(function).or_default().push_back((key.clone(), is_there));
                 }
             }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use chain::{FunctionName, Routes};
+use chain::FunctionName;
 use lake::catalog::Catalog;
 use lake::error::Error;
 use lake::key::{LakeKey, ObjectKey, Parts};
@@ -47,14 +47,8 @@ pub struct Outcome {
 }
 
 /// Runs a scenario.
-pub fn run(
-    scenario: &Scenario,
-    choices: Choices,
-    protocol: Protocol,
-    routes: &Arc<Routes>,
-    traced: bool,
-) -> Outcome {
-    let world = World::new(scenario.setting.clone(), protocol, choices, Arc::clone(routes), traced);
+pub fn run(scenario: &Scenario, choices: Choices, protocol: Protocol, traced: bool) -> Outcome {
+    let world = World::new(scenario.setting.clone(), protocol, choices, traced);
     let mut run = Run {
         world: Arc::new(Mutex::new(world)),
         setting: scenario.setting.clone(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use chain::{FunctionName, Routes};
+use chain::{FunctionName, woken_by};
 use lake::key::{ETag, ObjectKey};
 use lake::layout;
 use lake::store::{ByteRange, Precondition};
@@ -108,7 +108,6 @@ pub(crate) struct World {
     pub(crate) protocol: Protocol,
     pub(crate) choices: Choices,
     pub(crate) bucket: Bucket,
-    routes: Arc<Routes>,
     pub(crate) queues: BTreeMap<FunctionName, Vec<Queued>>,
     /// Every event there ever was.
     pub(crate) events: BTreeSet<(FunctionName, ObjectKey, bool)>,
@@ -140,7 +139,6 @@ impl World {
         setting: Setting,
         protocol: Protocol,
         choices: Choices,
-        routes: Arc<Routes>,
         traced: bool,
     ) -> Self {
         Self {
@@ -149,7 +147,6 @@ impl World {
             setting,
             protocol,
             choices,
-            routes,
             queues: FunctionName::ALL.into_iter().map(|name| (name, Vec::new())).collect(),
             events: BTreeSet::new(),
             pending: Vec::new(),
@@ -281,7 +278,7 @@ impl World {
 
     /// A put or a deletion sends an event to every function it wakes.
     fn emit(&mut self, key: &ObjectKey, created: bool) {
-        for function in self.routes.woken_by(key) {
+        for function in woken_by(key) {
             self.events.insert((function, key.clone(), created));
             if self.lossy {
                 continue;
