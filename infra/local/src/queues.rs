@@ -225,15 +225,19 @@ impl State {
         Some((stage, keys))
     }
 
-    /// Two thirds of a fair share of a stage's keys: what they take differs, and whoever took a whole
-    /// share may be the last by far. All, where each worker would have something to do with every part.
+    /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
+    /// what they take differs, and whoever took a whole share may be the last by far. Few are of the
+    /// same day, and have inputs in common. All, where each worker would have something to do with
+    /// every part.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
+        const FEW_MAX: usize = 64;
         let waiting = self.waiting.entry(stage).or_default();
         let all = waiting.keys().next().is_some_and(|key| falls_into_all_parts(stage.0, key));
-        let share = match workers {
-            2.. if !all => (2 * waiting.len()).div_ceil(3 * workers),
-            _ => waiting.len(),
+        let share = match waiting.len().div_ceil(workers) {
+            _ if all || workers == 1 => waiting.len(),
+            fair @ ..=FEW_MAX => fair,
+            fair => (2 * fair).div_ceil(3),
         };
         let share = share.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
