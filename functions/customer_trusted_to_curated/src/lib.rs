@@ -18,7 +18,7 @@ mod unfinished;
 use std::collections::BTreeMap;
 
 use lake::error::Error;
-use lake::function::{self, Done, Function, Plan, guarded};
+use lake::function::{Done, Function, Plan};
 use lake::key::{KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Versioned};
 use lake::landing::row_bytes;
@@ -72,25 +72,22 @@ impl Function for CustomerTrustedToCurated {
     }
 
     async fn work(&self, lake: &Lake, part: &Part, reasons: Vec<Asked>) -> Result<Report, Error> {
-        lake.register(&CUSTOMER_CURATED).await?;
-        let done = curate::curate(lake, BTreeMap::from([(*part, reasons)])).await?;
-        done.into_iter().map(|(_, report)| report).next().unwrap_or_else(|| Ok(Report::default()))
+        let done = curate(lake, BTreeMap::from([(*part, reasons)])).await?;
+        let report = done.into_iter().map(|(_, report)| report).next();
+        report.unwrap_or_else(|| Err(lake.contended(format!("curate part {part}"), "")))
     }
 
     /// Parts are curated together; where what they share fails, each alone.
-    async fn work_on_all(&self, lake: &Lake, parts: BTreeMap<Part, Vec<Asked>>) -> Vec<Done<Part>> {
+    async fn work_together(
+        &self,
+        lake: &Lake,
+        parts: &BTreeMap<Part, Vec<Asked>>,
+    ) -> Vec<Done<Part>> {
         let mut done = Vec::new();
-        let mut parts = parts.into_iter().peekable();
-        while parts.peek().is_some() {
-            let together: BTreeMap<_, _> = parts.by_ref().take(together_max(lake)).collect();
-            let curated = async {
-                lake.register(&CUSTOMER_CURATED).await?;
-                curate::curate(lake, together.clone()).await
-            };
-            match guarded(curated).await {
-                Ok(curated) => done.extend(curated),
-                Err(_) => done.extend(function::work_on_each(lake, self, together).await),
-            }
+        let parts: Vec<_> = parts.iter().map(|(part, asked)| (*part, asked.clone())).collect();
+        for together in parts.chunks(together_max(lake)) {
+            let together = together.iter().cloned().collect();
+            done.extend(curate(lake, together).await.unwrap_or_default());
         }
         done
     }
@@ -102,6 +99,11 @@ impl Function for CustomerTrustedToCurated {
     async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {
         Ok(())
     }
+}
+
+async fn curate(lake: &Lake, parts: BTreeMap<Part, Vec<Asked>>) -> Result<Vec<Done<Part>>, Error> {
+    lake.register(&CUSTOMER_CURATED).await?;
+    curate::curate(lake, parts).await
 }
 
 /// How many parts are curated together: of few, which may be large, no more than are worked on at

@@ -75,17 +75,15 @@ pub trait Function: Send + Sync {
         details: Vec<Self::Detail>,
     ) -> impl Future<Output = Result<Report, Error>> + Send;
 
-    /// Does all pieces of work of a batch; each is answered for itself. A function whose pieces have
-    /// inputs in common looks at those once.
-    fn work_on_all(
+    /// Does pieces of work that have inputs in common, and looks at those once. Returns what came of
+    /// them; each of which nothing is returned is done for itself.
+    fn work_together(
         &self,
         lake: &Lake,
-        units: BTreeMap<Self::Unit, Vec<Self::Detail>>,
-    ) -> impl Future<Output = Vec<Done<Self::Unit>>> + Send
-    where
-        Self: Sized,
-    {
-        work_on_each(lake, self, units)
+        units: &BTreeMap<Self::Unit, Vec<Self::Detail>>,
+    ) -> impl Future<Output = Vec<Done<Self::Unit>>> + Send {
+        let _ = (lake, units);
+        async { Vec::new() }
     }
 
     /// The keys to look at because something under them was added, replaced, deleted or left
@@ -270,30 +268,13 @@ async fn work_off<F: Function>(
     }
 }
 
-/// Does each piece of work for itself, a few at a time.
-pub async fn work_on_each<F: Function>(
-    lake: &Lake,
-    function: &F,
-    units: BTreeMap<F::Unit, Vec<F::Detail>>,
-) -> Vec<Done<F::Unit>> {
-    stream::iter(units)
-        .map(|(unit, details)| async move {
-            let span = info_span!("work", function = function.name(), ?unit);
-            let done = guarded(function.work(lake, &unit, details)).instrument(span).await;
-            (unit, done)
-        })
-        .buffered(lake.bounds.concurrency)
-        .collect()
-        .await
-}
-
 /// A panic is the failure of what was being done, and not of what else is in the batch: an object
 /// that makes one is given up alone. Nothing that outlives the work is left half changed: the lake
 /// keeps only whole documents.
 ///
 /// Not in Lambda: cargo lambda builds with `panic = "abort"`, by which a panic ends the process and
 /// the whole batch is delivered again; unwinding would make the functions a seventh larger.
-pub async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.unwrap_or_else(|panic| Err(Error::Panicked { reason: said(panic.as_ref()) }))
 }
@@ -382,7 +363,20 @@ impl<F: Function> Batch<F> {
             messages.insert(unit.clone(), asked.messages);
             units.insert(unit, asked.details);
         }
-        for (unit, result) in function.work_on_all(lake, units).await {
+        let together = async { Ok(function.work_together(lake, &units).await) };
+        let mut done = guarded(together).await.unwrap_or_default();
+        for (unit, _) in &done {
+            units.remove(unit);
+        }
+        let alone = stream::iter(units)
+            .map(|(unit, details)| async move {
+                let span = info_span!("work", function = function.name(), ?unit);
+                let result = guarded(function.work(lake, &unit, details)).instrument(span).await;
+                (unit, result)
+            })
+            .buffered(lake.bounds.concurrency);
+        done.extend(alone.collect::<Vec<_>>().await);
+        for (unit, result) in done {
             let indices = messages.remove(&unit).unwrap_or_default();
             match result {
                 Ok(report) => self.report += report,
