@@ -5,6 +5,7 @@
 //! objects as witness, each of which is looked at once for all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use lake::customer::Customer;
@@ -16,6 +17,7 @@ use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::registers::{CuratedRegister, TrustedPart, TrustedRow};
 use lake::report::Report;
+use lake::tables::CUSTOMER_CURATED;
 
 use crate::presence::{self, Witnesses};
 use crate::project;
@@ -44,12 +46,13 @@ pub(crate) async fn curate(
     lake: &Lake,
     parts: BTreeMap<Part, Vec<Asked>>,
 ) -> Result<Vec<Done<Part>>, Error> {
+    lake.register(&CUSTOMER_CURATED).await?;
     let mut done = Vec::new();
     let mut undecided = BTreeMap::new();
     let looked = each(lake, parts, |(part, reasons)| (part, look(lake, part, reasons)));
     for (part, people) in looked.await {
         match people {
-            Ok(Some(people)) => drop(undecided.insert(part, people)),
+            Ok(Some(people)) => drop(undecided.insert(part, Arc::new(people))),
             Ok(None) => done.push((part, Ok(Report::default()))),
             Err(error) => done.push((part, Err(error))),
         }
@@ -100,7 +103,7 @@ async fn look(lake: &Lake, part: Part, reasons: Vec<Asked>) -> Result<Option<Peo
 /// Not where the register is behind customer_trusted: whoever brings it up may have looked for
 /// witnesses before there were these readings. Whoever made it what it is brings what follows from it
 /// up to it, and is delivered again if it died before.
-pub(crate) async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Error> {
+async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Error> {
     let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
     let Some(register) = found.map(|found| found.value) else { return Ok(false) };
     let consent = lake.settings.policies.consent;
@@ -122,7 +125,10 @@ pub(crate) async fn is_decided(lake: &Lake, part: Part, people: &People) -> Resu
 /// others found nothing to change while this one, having read something older, did. Therefore what
 /// a write decided on presence is unconfirmed until it was decided again after the write; who dies
 /// in between leaves that to whoever comes next.
-async fn attempt(lake: &Lake, parts: &BTreeMap<Part, People>) -> Result<Vec<(Part, End)>, Error> {
+async fn attempt(
+    lake: &Lake,
+    parts: &BTreeMap<Part, Arc<People>>,
+) -> Result<Vec<(Part, End)>, Error> {
     let mut ends = Vec::new();
 
     let begun =
@@ -133,6 +139,13 @@ async fn attempt(lake: &Lake, parts: &BTreeMap<Part, People>) -> Result<Vec<(Par
 
     let saved = each(lake, begun, |(part, begun)| (part, begun.save(lake, part, &decided)));
     let saved = going_on(saved.await, &mut ends);
+    // Whoever withdrew waits for nobody else's witness.
+    let (certain, saved): (Vec<_>, Vec<_>) =
+        saved.into_iter().partition(|(_, saved)| saved.register.unconfirmed.is_empty());
+    let none = Witnesses::new();
+    let ended = each(lake, certain, |(part, saved)| (part, saved.conclude(lake, part, &none)));
+    let _: Vec<(Part, ())> = going_on(ended.await, &mut ends);
+
     let doubts: Vec<&Doubts> = saved.iter().map(|(_, saved)| &saved.doubted).collect();
     let decided = presence::decide(lake, &doubts).await?;
 
@@ -178,7 +191,7 @@ struct Begun {
 }
 
 impl Begun {
-    async fn begin(lake: &Lake, part: Part, people: People) -> Result<Self, End> {
+    async fn begin(lake: &Lake, part: Part, people: Arc<People>) -> Result<Self, End> {
         let target = project::note(lake, part).await?;
         let noted = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
         let before =
@@ -276,7 +289,6 @@ fn trusted_row(lake: &Lake, record: &Customer) -> Option<(KeyHash, TrustedRow)> 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use lake::catalog::StoreCatalog;

@@ -27,10 +27,10 @@ use lake::manifest;
 use lake::object::{self, Rows};
 use lake::report::Report;
 use lake::store::{ByteRange, Object};
-use lake::tables::{CUSTOMER_CURATED, Stream};
+use lake::tables::Stream;
+use tracing::warn;
 
-/// Up to how many parts are curated together.
-const TOGETHER_MAX: usize = 64;
+use self::curate::curate;
 
 /// The function.
 pub struct CustomerTrustedToCurated;
@@ -84,10 +84,13 @@ impl Function for CustomerTrustedToCurated {
         parts: &BTreeMap<Part, Vec<Asked>>,
     ) -> Vec<Done<Part>> {
         let mut done = Vec::new();
-        let parts: Vec<_> = parts.iter().map(|(part, asked)| (*part, asked.clone())).collect();
-        for together in parts.chunks(together_max(lake)) {
-            let together = together.iter().cloned().collect();
-            done.extend(curate(lake, together).await.unwrap_or_default());
+        let parts: Vec<_> = parts.iter().collect();
+        for together in parts.chunks(lake.parts_at_once()) {
+            let together = together.iter().map(|(part, asked)| (**part, asked.to_vec())).collect();
+            match curate(lake, together).await {
+                Ok(curated) => done.extend(curated),
+                Err(error) => warn!("each part alone: {error}"),
+            }
         }
         done
     }
@@ -99,18 +102,6 @@ impl Function for CustomerTrustedToCurated {
     async fn settle(&self, _: &Lake, (): ()) -> Result<(), Error> {
         Ok(())
     }
-}
-
-async fn curate(lake: &Lake, parts: BTreeMap<Part, Vec<Asked>>) -> Result<Vec<Done<Part>>, Error> {
-    lake.register(&CUSTOMER_CURATED).await?;
-    curate::curate(lake, parts).await
-}
-
-/// How many parts are curated together: of few, which may be large, no more than are worked on at
-/// once; of many no more than a quarter of the lake.
-fn together_max(lake: &Lake) -> usize {
-    let parts = usize::from(u16::from(lake.settings.parts));
-    (parts / 4).clamp(lake.bounds.concurrency, TOGETHER_MAX.max(lake.bounds.concurrency))
 }
 
 /// Reads a part of customer_trusted.

@@ -1,6 +1,7 @@
 //! Whether people have accelerometer data that is trusted, and which landing object is witness.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -26,23 +27,19 @@ pub(crate) type Witnesses = BTreeMap<KeyHash, Source>;
 pub(crate) async fn decide(lake: &Lake, doubts: &[&Doubts]) -> Result<Witnesses, Error> {
     let mut search = Search::default();
     let mut witnesses: BTreeMap<Source, Vec<KeyHash>> = BTreeMap::new();
-    let mut changed = BTreeMap::new();
     for (person, doubt) in doubts.iter().copied().flatten() {
         search.missing.insert(*person, doubt.since_ms);
-        changed.insert(*person, doubt.changed.clone());
         if let Some(witness) = doubt.witness {
             witnesses.entry(witness).or_default().push(*person);
         }
     }
     search.confirm(lake, witnesses).await?;
-    search.among(lake, changed).await?;
+    let changed = search.missing(doubts).map(|(person, doubt)| (*person, doubt.changed.clone()));
+    search.among(lake, changed.collect()).await?;
     // Whoever had no witness before has none but what changed.
-    let may_have = |doubt: &Doubt| doubt.witness.is_some() || doubt.anywhere;
-    let anywhere = doubts
-        .iter()
-        .copied()
-        .flatten()
-        .filter(|(person, doubt)| search.missing.contains_key(person) && may_have(doubt))
+    let anywhere = search
+        .missing(doubts)
+        .filter(|(_, doubt)| doubt.witness.is_some() || doubt.anywhere)
         .map(|(person, _)| *person)
         .collect();
     let found = manifest::sources(lake, Stream::Accelerometer, &anywhere).await?;
@@ -59,6 +56,15 @@ struct Search {
 }
 
 impl Search {
+    /// Those of the doubts of whom there is no witness so far.
+    fn missing<'a>(
+        &self,
+        doubts: &'a [&'a Doubts],
+    ) -> impl Iterator<Item = (&'a KeyHash, &'a Doubt)> {
+        let doubts = doubts.iter().copied().flatten();
+        doubts.filter(|(person, _)| self.missing.contains_key(person))
+    }
+
     /// Looks whether those who were witnesses still are.
     async fn confirm(
         &mut self,
@@ -66,7 +72,8 @@ impl Search {
         mut people: BTreeMap<Source, Vec<KeyHash>>,
     ) -> Result<(), Error> {
         let sources = people.keys().copied().collect();
-        for (source, manifest) in load(lake, sources).await? {
+        let mut manifests = pin!(load(lake, sources));
+        while let Some((source, manifest)) = manifests.try_next().await? {
             for person in people.remove(&source).unwrap_or_default() {
                 let since_ms = self.missing.get(&person).copied();
                 if since_ms.is_some_and(|since_ms| shows(lake, &manifest, &person, since_ms)) {
@@ -92,7 +99,8 @@ impl Search {
             }
             stride = (2 * stride).min(lake.bounds.concurrency);
             self.looked_at.extend(&next);
-            for (source, manifest) in load(lake, next).await? {
+            let mut manifests = pin!(load(lake, next));
+            while let Some((source, manifest)) = manifests.try_next().await? {
                 self.look(lake, source, &manifest);
             }
         }
@@ -157,17 +165,16 @@ fn shows(lake: &Lake, manifest: &Manifest, person: &KeyHash, since_ms: i64) -> b
     span.is_some_and(|span| span.last_ms >= from_ms)
 }
 
-async fn load(
+/// The manifests of some landing objects, a few at a time.
+fn load(
     lake: &Lake,
     sources: BTreeSet<Source>,
-) -> Result<Vec<(Source, Arc<Manifest>)>, Error> {
-    let manifests: Vec<_> = stream::iter(sources)
-        .map(|source| async move {
+) -> impl stream::Stream<Item = Result<(Source, Arc<Manifest>), Error>> {
+    stream::iter(sources)
+        .map(move |source| async move {
             let found = manifest::load(lake, Stream::Accelerometer, source).await?;
-            Ok::<_, Error>(found.map(|found| (source, found.value)))
+            Ok(found.map(|found| (source, found.value)))
         })
         .buffered(lake.bounds.concurrency)
-        .try_collect()
-        .await?;
-    Ok(manifests.into_iter().flatten().collect())
+        .try_filter_map(|found| async move { Ok(found) })
 }

@@ -364,7 +364,11 @@ impl<F: Function> Batch<F> {
             units.insert(unit, asked.details);
         }
         let together = async { Ok(function.work_together(lake, &units).await) };
-        let mut done = guarded(together).await.unwrap_or_default();
+        let span = info_span!("work together", function = function.name());
+        let mut done = guarded(together).instrument(span).await.unwrap_or_else(|error| {
+            warn!(function = function.name(), "each for itself: {error}");
+            Vec::new()
+        });
         for (unit, _) in &done {
             units.remove(unit);
         }

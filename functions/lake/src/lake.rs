@@ -525,8 +525,8 @@ impl Lake {
         looks(small, self.bounds.looks_at_once).chain(looks(large, 1))
     }
 
-    /// How many parts of a register a comparison of all looks at at once: where there are few, each
-    /// may be large.
+    /// How many parts of a register are held at once, where all are compared or several are decided
+    /// on together: where there are few, each may be large.
     pub fn parts_at_once(&self) -> usize {
         let parts = usize::from(u16::from(self.settings.parts));
         (parts / 16).min(self.bounds.looks_at_once).max(self.bounds.concurrency)

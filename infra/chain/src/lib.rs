@@ -1,7 +1,7 @@
 //! The chain as `template.yaml` wires it, over the handlers that are deployed.
 //!
-//! Rule → queue → function is followed in the template itself, so that the local environment and
-//! the simulator cannot route otherwise than the account does.
+//! Rule → queue → function is followed in the template itself, when the program is built, so that the
+//! local environment and the simulator cannot route otherwise than the account does.
 
 mod routes;
 #[cfg(test)]

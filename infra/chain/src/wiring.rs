@@ -73,7 +73,11 @@ pub(crate) fn follow(template: &str) -> Result<Wiring, WiringError> {
             continue;
         }
         for binary in targets(&rule.properties).filter_map(|queue| by_queue.get(&queue)) {
-            wiring.entry((*binary).to_owned()).or_default().extend(patterns.clone());
+            if wiring.insert((*binary).to_owned(), patterns.clone()).is_some() {
+                // Which of its patterns comes first would depend on the rules' names.
+                let reason = "its function has another rule for keys: one has all of them";
+                return Err(WiringError::Resource { resource: name.clone(), reason });
+            }
         }
     }
     Ok(wiring)
@@ -128,7 +132,8 @@ pub(crate) fn code(wiring: &Wiring) -> String {
         arms.push_str("],\n");
     }
     format!(
-        "const fn patterns(function: FunctionName) -> &'static [KeyPattern] {{\n\
+        "// What template.yaml wires: FunctionName has these, and no others.\n\
+         const fn patterns(function: FunctionName) -> &'static [KeyPattern] {{\n\
          match function {{\n{arms}}}\n}}\n"
     )
 }
@@ -165,6 +170,16 @@ mod tests {
         let error = follow(&suffix).unwrap_err().to_string();
         assert!(error.contains("CustomerLandingToTrusted"), "{error}");
         assert!(error.contains("neither prefix nor wildcard"), "{error}");
+    }
+
+    #[test]
+    fn a_second_rule_for_keys_of_a_function_is_refused() {
+        let (queue, another) = (
+            "!GetAtt StepTrainerLandingToTrustedQueue.Arn",
+            "!GetAtt MachineLearningCuratedQueue.Arn",
+        );
+        let error = follow(&TEMPLATE.replace(queue, another)).unwrap_err().to_string();
+        assert!(error.contains("has another rule"), "{error}");
     }
 
     #[test]

@@ -226,8 +226,8 @@ impl State {
     }
 
     /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
-    /// what they take differs, and whoever took a whole share may be the last by far. Few are of the
-    /// same day, and have inputs in common. All, where each worker would have something to do with
+    /// what they take differs, and whoever took a whole share may be the last by far. Few may be of one
+    /// day, and have inputs in common. All, where each worker would have something to do with
     /// every part.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;

@@ -8,11 +8,11 @@ use lake::error::Error;
 use lake::events::Message;
 use lake::key::ObjectKey;
 use lake::policy::Policies;
-use lake::store::{MemoryStore, Store, list_all};
+use lake::store::{MemoryStore, Store};
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, open, put};
+use self::small_lake::{finish, keys, open, put};
 
 const CURATED: &str = "curated/machine_learning/";
 const MOTIONS: &str = "trusted/accelerometer/";
@@ -39,10 +39,6 @@ fn landed() -> MemoryStore {
         put(&store, &key, record.to_string());
     }
     store
-}
-
-fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
-    block_on(list_all(store, prefix)).unwrap().into_iter().map(|object| object.key).collect()
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod small_lake;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Once};
 use std::thread;
 
@@ -16,12 +16,12 @@ use lake::key::{ObjectKey, Part, Source};
 use lake::lake::Lake;
 use lake::layout;
 use lake::policy::Policies;
-use lake::store::{MemoryStore, Store, list_all};
+use lake::store::{MemoryStore, Store, StoreError};
 use lake::tables::Stream;
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, open_with, put};
+use self::small_lake::{finish, keys, open_with, put};
 
 const PARTS: u16 = 16;
 const NOON_MS: i64 = 1_687_086_000_000;
@@ -61,6 +61,12 @@ fn is_even(lake: &Lake, part: Part) -> bool {
     lake.settings.parts.all().step_by(2).any(|even| even == part)
 }
 
+/// The parts of customer_trusted whose people have readings of the evening.
+fn of_evening(lake: &Lake, parts: &[ObjectKey]) -> BTreeSet<String> {
+    let part = |key| layout::part_of_key(key, layout::TRUSTED_CUSTOMER).unwrap();
+    parts.iter().filter(|key| !is_even(lake, part(key))).map(ToString::to_string).collect()
+}
+
 /// An invocation with some keys, a message each.
 fn curate(lake: &Lake, keys: &[ObjectKey]) -> Outcome {
     let messages: Vec<_> = keys
@@ -69,10 +75,6 @@ fn curate(lake: &Lake, keys: &[ObjectKey]) -> Outcome {
         .collect();
     let event = events::sqs_batch(messages.iter().map(|(id, body)| (id.as_str(), body)));
     block_on(FunctionName::CustomerTrustedToCurated.invoke(lake, &event)).unwrap()
-}
-
-fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
-    block_on(list_all(store, prefix)).unwrap().into_iter().map(|object| object.key).collect()
 }
 
 fn manifest_of(landing: &str) -> ObjectKey {
@@ -106,17 +108,11 @@ fn a_manifest_that_cannot_be_read_costs_only_the_parts_of_its_people() {
     put(&store, manifest_of(EVENING).as_str(), "no manifest".to_owned());
     let lake = open_with(&store, Policies::default(), PARTS);
     let parts = keys(&store, layout::TRUSTED_CUSTOMER);
-    let of_evening = |key: &&ObjectKey| {
-        !is_even(&lake, layout::part_of_key(key, layout::TRUSTED_CUSTOMER).unwrap())
-    };
     let outcome = curate(&lake, &parts);
     let failures = outcome.response.batch_item_failures.into_iter();
     let failed: BTreeSet<String> = failures.map(|failure| failure.item_identifier).collect();
-    let expected: BTreeSet<String> =
-        parts.iter().filter(of_evening).map(ToString::to_string).collect();
-    assert_eq!(failed, expected);
-    let curated = keys(&store, layout::CURATED_CUSTOMER);
-    assert_eq!(curated.len(), parts.len() - expected.len());
+    assert_eq!(failed, of_evening(&lake, &parts));
+    assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len() - failed.len());
 }
 
 /// Others, who looked before the register was written, had nothing to change: no event is left that
@@ -163,4 +159,31 @@ fn take_back_the_evening(store: &MemoryStore) {
         let outcome = block_on(function.invoke_messages(&lake, vec![Message::to_look_at(&keys)]));
         assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     }
+}
+
+/// The registers are written by then, but nothing that was not confirmed is to be seen.
+#[test]
+fn a_manifest_that_fails_after_the_registers_are_written_costs_only_the_parts_of_its_people() {
+    let store = trusted();
+    let is_written = AtomicBool::new(false);
+    let failing = store.before(move |call, key| {
+        let is_put = call == "put" && key.after(layout::CURATED_REGISTER).is_some();
+        is_written.fetch_or(is_put, Ordering::Relaxed);
+        if is_written.load(Ordering::Relaxed) && *key == manifest_of(EVENING) {
+            let (key, source) = (key.clone(), "slow down".into());
+            return Err(StoreError::Unavailable { operation: call, key, source });
+        }
+        Ok(())
+    });
+    let lake = open_with(&failing, Policies::default(), PARTS);
+    let parts = keys(&store, layout::TRUSTED_CUSTOMER);
+    let outcome = curate(&lake, &parts);
+    let failures = outcome.response.batch_item_failures.into_iter();
+    let failed: BTreeSet<String> = failures.map(|failure| failure.item_identifier).collect();
+    assert_eq!(failed, of_evening(&lake, &parts));
+    assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len() - failed.len());
+
+    let outcome = curate(&open_with(&store, Policies::default(), PARTS), &parts);
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len());
 }

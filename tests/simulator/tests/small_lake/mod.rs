@@ -9,7 +9,7 @@ use lake::events::Message;
 use lake::key::{LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
 use lake::policy::Policies;
-use lake::store::{MemoryStore, Precondition, Store};
+use lake::store::{MemoryStore, Precondition, Store, list_all};
 
 #[allow(dead_code, reason = "not every test that has this module wants one part")]
 pub(crate) fn open(store: &MemoryStore, policies: Policies) -> Lake {
@@ -25,6 +25,11 @@ pub(crate) fn open_with(store: &MemoryStore, policies: Policies, parts: u16) -> 
 
 pub(crate) fn put(store: &MemoryStore, key: &str, text: String) {
     block_on(store.put(&ObjectKey::new(key), text.into(), Precondition::None)).unwrap();
+}
+
+#[allow(dead_code, reason = "not every test that has this module looks at keys")]
+pub(crate) fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
+    block_on(list_all(store, prefix)).unwrap().into_iter().map(|object| object.key).collect()
 }
 
 /// Has some functions, one after the other, do what they left undone.
