@@ -49,12 +49,22 @@ pub(crate) async fn curate(
     lake.register(&CUSTOMER_CURATED).await?;
     let mut done = Vec::new();
     let mut undecided = BTreeMap::new();
+    let mut shaken = Vec::new();
     let looked = each(lake, parts, |(part, reasons)| (part, look(lake, part, reasons)));
-    for (part, people) in looked.await {
-        match people {
-            Ok(Some(people)) => drop(undecided.insert(part, Arc::new(people))),
-            Ok(None) => done.push((part, Ok(Report::default()))),
+    for (part, looked) in looked.await {
+        match looked {
+            Ok((people, Some(doubts))) => shaken.push((part, people, doubts)),
+            Ok((people, None)) => drop(undecided.insert(part, Arc::new(people))),
             Err(error) => done.push((part, Err(error))),
+        }
+    }
+    let doubts: Vec<&Doubts> = shaken.iter().map(|(_, _, doubts)| doubts).collect();
+    let still = presence::still(lake, &doubts).await?;
+    for (part, people, doubts) in shaken {
+        if doubts.keys().all(|person| still.contains_key(person)) {
+            done.push((part, Ok(Report::default())));
+        } else {
+            undecided.insert(part, Arc::new(people));
         }
     }
     let mut moved = BTreeMap::new();
@@ -82,8 +92,13 @@ pub(crate) async fn curate(
     Ok(done)
 }
 
-/// The people who are asked for; `None` if nothing needs a decision.
-async fn look(lake: &Lake, part: Part, reasons: Vec<Asked>) -> Result<Option<People>, Error> {
+/// The people who are asked for; and whose witness changed, if nothing needs a decision as long as
+/// those are witnesses still.
+async fn look(
+    lake: &Lake,
+    part: Part,
+    reasons: Vec<Asked>,
+) -> Result<(People, Option<Doubts>), Error> {
     let mut people = People::new();
     let mut whole = false;
     for reason in reasons {
@@ -94,28 +109,32 @@ async fn look(lake: &Lake, part: Part, reasons: Vec<Asked>) -> Result<Option<Peo
             }
         }
     }
-    Ok((whole || !is_decided(lake, part, &people).await?).then_some(people))
+    let shaken = if whole { None } else { shaken(lake, part, &people).await? };
+    Ok((people, shaken))
 }
 
-/// Whether nothing of what is asked needs a decision: they are not trusted, or another landing object
-/// is witness. That is what further readings come to, and a look at the register tells.
+/// Of those who are asked for, whose witness changed, if nobody else needs a decision: the others are
+/// not trusted, or have another landing object as witness. That is what further readings come to,
+/// and a look at the register tells.
 ///
-/// Not where the register is behind customer_trusted: whoever brings it up may have looked for
+/// `None` where the register is behind customer_trusted: whoever brings it up may have looked for
 /// witnesses before there were these readings. Whoever made it what it is brings what follows from it
 /// up to it, and is delivered again if it died before.
-async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Error> {
+async fn shaken(lake: &Lake, part: Part, people: &People) -> Result<Option<Doubts>, Error> {
     let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-    let Some(register) = found.map(|found| found.value) else { return Ok(false) };
+    let Some(register) = found.map(|found| found.value) else { return Ok(None) };
     let consent = lake.settings.policies.consent;
-    if !register.unconfirmed.is_empty()
-        || register.consent != consent
-        || !Follow::new(&register, None, people, consent).doubts.is_empty()
-    {
-        return Ok(false);
+    if !register.unconfirmed.is_empty() || register.consent != consent {
+        return Ok(None);
+    }
+    let doubts = Follow::new(&register, None, people, consent).doubts;
+    if doubts.values().any(|doubt| doubt.anywhere || doubt.witness.is_none()) {
+        return Ok(None);
     }
     let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
-    Ok(trusted.as_ref() == register.trusted.as_ref().map(|trusted| &trusted.etag))
+    let known = register.trusted.as_ref().map(|trusted| &trusted.etag);
+    Ok((trusted.as_ref() == known).then_some(doubts))
 }
 
 /// One attempt.
