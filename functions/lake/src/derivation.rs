@@ -2,15 +2,13 @@
 //! rows are at hand, row group by row group ([`Draft`]) where they are too many to be held.
 
 use arrow_array::RecordBatch;
-use arrow_schema::ArrowError;
-use arrow_select::concat::concat_batches;
 
 use crate::error::{Error, SettingsError};
 use crate::key::ObjectKey;
 use crate::lake::{Lake, Pieces, Put};
 use crate::landing::row_bytes;
 use crate::object::{self, Encoder, Footer, Ledger, Noted, Occupancy, Version};
-use crate::readings::sorted_by;
+use crate::order::in_order;
 use crate::report::Report;
 use crate::store::Precondition;
 use crate::tables::Table;
@@ -152,7 +150,7 @@ impl<'a> Draft<'a> {
         batches: Vec<RecordBatch>,
         time_column: &str,
     ) -> Result<(), Error> {
-        let rows = sorted(self.table, batches, time_column)?;
+        let rows = sorted(self.table, &batches, time_column)?;
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -205,15 +203,11 @@ impl<'a> Draft<'a> {
 /// Rows of a table in one batch, sorted.
 pub fn sorted(
     table: &Table,
-    batches: Vec<RecordBatch>,
+    batches: &[RecordBatch],
     time_column: &str,
 ) -> Result<RecordBatch, Error> {
-    let sorted = || -> Result<RecordBatch, ArrowError> {
-        let joined = concat_batches(&table.schema(), &batches)?;
-        drop(batches);
-        sorted_by(&joined, time_column)
-    };
-    sorted().map_err(|error| Error::Encode { what: table.name.to_owned(), source: error.into() })
+    let sorted = in_order(&table.schema(), &batches, time_column);
+    sorted.map_err(|error| Error::Encode { what: table.name.to_owned(), source: error.into() })
 }
 
 /// Rows that wait to become a row group.

@@ -19,6 +19,7 @@ pub mod landing;
 pub mod layout;
 pub mod manifest;
 pub mod object;
+pub mod order;
 pub mod partitions;
 pub mod policy;
 pub mod quarantine;

@@ -18,7 +18,6 @@ use std::future::Future;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::sorted::sorted_by;
 use crate::error::Error;
 use crate::function::{Function, Plan};
 use crate::key::{KeyHash, LakeKey, ObjectKey, Part, Revision};

@@ -4,6 +4,7 @@ use arrow_array::RecordBatch;
 use lake::derivation::{Draft, Settled, Target, Waiting, sorted};
 use lake::error::Error;
 use lake::lake::Lake;
+use lake::landing::row_bytes;
 use lake::layout::Span;
 use lake::object::{Ledger, Version};
 use lake::policy;
@@ -49,21 +50,22 @@ pub(crate) async fn together(
     // Far below what is written as it passes: so which way it was derived does not show.
     let bytes_max = lake.bounds.held_bytes_max / 2;
     let pairs_max = usize::try_from(bytes_max / PAIR_BYTES).unwrap_or(usize::MAX);
-    let found = pairs.find(pairs_max.saturating_add(1));
-    let count = found.count() as u64;
-    if found.count() > pairs_max {
+    let mut found = pairs.find(pairs_max.saturating_add(1));
+    let count = found.len() as u64;
+    if found.len() > pairs_max {
         return Ok(Joined::TooMany);
     }
     let _room = match count * PAIR_BYTES > lake.bounds.small_bytes_max {
         true => Some(lake.room(count * PAIR_BYTES).await),
         false => None,
     };
-    let mut waiting = Waiting::default();
-    waiting.push(pairs.rows(found).map_err(failed)?);
-    if waiting.bytes > bytes_max {
+    pairs.sort(&mut found).map_err(failed)?;
+    let rows = pairs.rows(&found).map_err(failed)?;
+    if row_bytes(&rows) > bytes_max {
         return Ok(Joined::TooMany);
     }
-    let settled = write(lake, target, version, waiting, count, report).await?;
+    let rows = || Ok((rows, ledger(count)));
+    let settled = target.write(lake, &MACHINE_LEARNING_CURATED, version, rows, report).await?;
     Ok(settled.map_or(Joined::Moved, Joined::Settled))
 }
 
@@ -93,24 +95,12 @@ pub(crate) async fn apart(
     }
     let Join { mut draft, waiting, pairs, .. } = join;
     if draft.is_empty() {
-        return write(lake, target, version, waiting, pairs, report).await;
+        let table = &MACHINE_LEARNING_CURATED;
+        let rows = || Ok((sorted(table, &waiting.batches, STEP_TIME)?, ledger(pairs)));
+        return target.write(lake, table, version, rows, report).await;
     }
     draft.row_groups(lake, waiting, STEP_TIME).await?;
     draft.complete(ledger(pairs), report).await
-}
-
-/// Writes pairs at once.
-async fn write(
-    lake: &Lake,
-    target: &Target,
-    version: Version,
-    pairs: Waiting,
-    count: u64,
-    report: &mut Report,
-) -> Result<Option<Settled>, Error> {
-    let table = &MACHINE_LEARNING_CURATED;
-    let rows = || Ok((sorted(table, pairs.batches, STEP_TIME)?, ledger(count)));
-    target.write(lake, table, version, rows, report).await
 }
 
 fn ledger(pairs: u64) -> Ledger {
@@ -172,7 +162,7 @@ impl Join<'_> {
                 continue;
             }
             let Some(motions) = motion.read(self.lake, group).await? else { return Ok(false) };
-            let motions = Motions::of(motions).map_err(failed)?;
+            let motions = Motions::of(&motions).map_err(failed)?;
             let mut pairs =
                 Pairs::new(steps, &motions, pairing(self.lake, owners)).map_err(failed)?;
             while let Some(rows) = pairs.next(PAIRS_MAX).map_err(failed)? {

@@ -276,7 +276,7 @@ impl Inputs {
             let Some(batch) = input.read(lake, 0).await? else { return Ok(None) };
             batches.push(batch);
         }
-        Motions::merged(batches).map(Some).map_err(join::failed)
+        Motions::merged(&batches).map(Some).map_err(join::failed)
     }
 }
 

@@ -1,35 +1,195 @@
-//! Accelerometer readings to pair with, of one object or of many, in the order of their times.
+//! Accelerometer readings to pair with, of one object or of many, in one order of time.
+//!
+//! They are copied, so that all there is to say of those of one time lies side by side. A step trainer
+//! object pairs with a few readings of many objects at a time: to fetch each value of each from its
+//! column was to wait for memory (ten copies of the real data a day: a tenth of all there was to do).
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array};
-use arrow_buffer::ScalarBuffer;
+use arrow_array::types::Float64Type;
+use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::ArrowError;
-use arrow_select::interleave::interleave;
-use arrow_select::take::take;
+use lake::key::{KeyHash, LakeKey};
+use lake::order::Place;
+use lake::policy::Identity;
 use lake::search::before;
 
-use crate::transform::times;
+use crate::transform::{strings, times};
 
 /// Time of an accelerometer reading, epoch milliseconds.
 pub(crate) const MOTION_TIME: &str = "timestamp";
+/// What it measured.
+pub(crate) const AXES: [&str; 3] = ["x", "y", "z"];
 
 /// Accelerometer readings, sorted by time.
 pub struct Motions {
-    /// All of the same schema.
-    batches: Vec<RecordBatch>,
-    order: Order,
+    times: Vec<i64>,
+    stretches: Stretches,
+    readings: Vec<Reading>,
+    /// Of which axes any of them says nothing.
+    absent: [bool; 3],
+    users: Vec<User>,
 }
 
-enum Order {
-    /// Of the rows of the only batch: their times.
-    OfOne(ScalarBuffer<i64>),
-    OfMany(Places),
+/// An accelerometer reading, but for its time.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    axes: [f64; 3],
+    /// Of which axes it says nothing; these are 0.
+    absent: [bool; 3],
+    /// The number of the user.
+    user: u32,
 }
 
-/// Readings of many batches, by time; with the first of each stretch of time, so that a leap over
-/// many looks at few of them.
-struct Places {
-    places: Vec<Place>,
+/// Whose readings some are, as the readings have it; what follows from it once it was asked for.
+struct User {
+    text: String,
+    person: OnceLock<KeyHash>,
+    pseudonym: OnceLock<String>,
+}
+
+impl Motions {
+    /// Those of a batch, which is sorted by time.
+    pub fn of(batch: &RecordBatch) -> Result<Self, ArrowError> {
+        Self::merged(std::slice::from_ref(batch))
+    }
+
+    /// Those of many batches, each of which is sorted by time.
+    pub fn merged(batches: &[RecordBatch]) -> Result<Self, ArrowError> {
+        let mut places = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
+        let mut numbers = HashMap::new();
+        let mut sources = Vec::with_capacity(batches.len());
+        for (batch, number) in batches.iter().zip(0..) {
+            places.extend(Place::all(number, times(batch, MOTION_TIME)?));
+            sources.push(Columns::of(batch, &mut numbers)?);
+        }
+        // A stable sort merges what is sorted already.
+        places.sort_by_key(|place| place.time_ms);
+        let reading = |place: &Place| sources[place.batch as usize].reading(place.row as usize);
+        let readings = places.iter().map(reading).collect();
+        let absent = [0, 1, 2].map(|axis| sources.iter().any(|it| it.axes[axis].null_count() > 0));
+        let times: Vec<i64> = places.into_iter().map(|place| place.time_ms).collect();
+        let mut users: Vec<(&str, u32)> = numbers.into_iter().collect();
+        users.sort_unstable_by_key(|(_, number)| *number);
+        let users = users.into_iter().map(|(text, _)| User::new(text)).collect();
+        Ok(Self { stretches: Stretches::of(&times), times, readings, absent, users })
+    }
+
+    /// Time of a reading; `None` after the last.
+    pub(crate) fn time_ms(&self, reading: usize) -> Option<i64> {
+        self.times.get(reading).copied()
+    }
+
+    /// How many readings from `reading` on are before a time.
+    pub(crate) fn before(&self, reading: usize, time_ms: i64) -> usize {
+        self.stretches.before(&self.times, reading, time_ms)
+    }
+
+    /// Whose a reading is.
+    pub(crate) fn person(&self, reading: usize, key: &LakeKey) -> KeyHash {
+        let user = &self.users[self.readings[reading].user as usize];
+        *user.person.get_or_init(|| key.person(&user.text))
+    }
+
+    /// One of the readings.
+    pub(crate) fn reading(&self, reading: usize) -> Reading {
+        self.readings[reading]
+    }
+
+    /// Which of two readings of one time comes first, with what is said of whose they are.
+    pub(crate) fn compare(
+        &self,
+        a: &Reading,
+        b: &Reading,
+        identity: Identity,
+        key: &LakeKey,
+    ) -> Ordering {
+        let said = |reading: &Reading| self.users[reading.user as usize].said(identity, key);
+        let users = if a.user == b.user { Ordering::Equal } else { said(a).cmp(&said(b)) };
+        let axes = a.axes.iter().zip(&a.absent).zip(b.axes.iter().zip(&b.absent));
+        axes.fold(users, |order, ((a, a_absent), (b, b_absent))| {
+            order.then_with(|| b_absent.cmp(a_absent)).then_with(|| a.total_cmp(b))
+        })
+    }
+
+    /// What some readings say of an axis.
+    pub(crate) fn axis<'a>(
+        &self,
+        axis: usize,
+        readings: impl Iterator<Item = &'a Reading>,
+    ) -> ArrayRef {
+        Arc::new(if self.absent[axis] {
+            readings.map(|it| (!it.absent[axis]).then_some(it.axes[axis])).collect()
+        } else {
+            Float64Array::from_iter_values(readings.map(|it| it.axes[axis]))
+        })
+    }
+
+    /// What is said under a policy of whose some readings are.
+    pub(crate) fn users<'a>(
+        &self,
+        readings: impl Iterator<Item = &'a Reading>,
+        identity: Identity,
+        key: &LakeKey,
+    ) -> ArrayRef {
+        let user = |reading: &Reading| &self.users[reading.user as usize];
+        let mut builder = StringBuilder::new();
+        readings.for_each(|reading| builder.append_option(user(reading).said(identity, key)));
+        Arc::new(builder.finish())
+    }
+}
+
+impl User {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), person: OnceLock::new(), pseudonym: OnceLock::new() }
+    }
+
+    /// What is said of them under a policy.
+    fn said(&self, identity: Identity, key: &LakeKey) -> Option<&str> {
+        match identity {
+            Identity::Clear => Some(&self.text),
+            Identity::None => None,
+            Identity::Pseudonym => {
+                Some(self.pseudonym.get_or_init(|| key.person_pseudonym(&self.text)))
+            }
+        }
+    }
+}
+
+/// The columns of a batch, with the number of each row's user.
+struct Columns<'a> {
+    axes: [&'a Float64Array; 3],
+    users: Vec<u32>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a RecordBatch, numbers: &mut HashMap<&'a str, u32>) -> Result<Self, ArrowError> {
+        let mut number = |user| {
+            let next = numbers.len() as u32;
+            *numbers.entry(user).or_insert(next)
+        };
+        let users = strings(batch, "user")?;
+        let users = (0..users.len()).map(|row| number(users.value(row))).collect();
+        let [x, y, z] = AXES.map(|name| batch.schema_ref().index_of(name));
+        let axis = |column| batch.column(column).as_primitive::<Float64Type>();
+        Ok(Self { axes: [axis(x?), axis(y?), axis(z?)], users })
+    }
+
+    fn reading(&self, row: usize) -> Reading {
+        Reading {
+            axes: self.axes.map(|axis| if axis.is_null(row) { 0.0 } else { axis.value(row) }),
+            absent: self.axes.map(|axis| axis.is_null(row)),
+            user: self.users[row],
+        }
+    }
+}
+
+/// The first reading of each stretch of time, so that a leap over many looks at few of them.
+struct Stretches {
     firsts: Vec<u32>,
     /// Where the first stretch begins, and how long each is.
     begin_ms: i64,
@@ -39,29 +199,28 @@ struct Places {
 /// How many readings a stretch has on average.
 const OF_STRETCH: usize = 16;
 
-impl Places {
-    fn of(mut places: Vec<Place>) -> Self {
-        // A stable sort merges what is sorted already.
-        places.sort_by_key(|place| place.time_ms);
-        let begin_ms = places.first().map_or(0, |place| place.time_ms);
-        let whole_ms = places.last().map_or(0, |place| place.time_ms.abs_diff(begin_ms));
-        let stretches = (places.len() / OF_STRETCH).max(1);
+impl Stretches {
+    /// Those of sorted times.
+    fn of(times: &[i64]) -> Self {
+        let begin_ms = times.first().copied().unwrap_or_default();
+        let whole_ms = times.last().map_or(0, |last| last.abs_diff(begin_ms));
+        let stretches = (times.len() / OF_STRETCH).max(1);
         let stretch_ms = (whole_ms / stretches as u64).saturating_add(1);
         let mut firsts = Vec::with_capacity(stretches);
         let mut next_ms = 0_u64;
-        for (number, place) in (0..).zip(&places) {
-            while firsts.len() < stretches && place.time_ms.abs_diff(begin_ms) >= next_ms {
+        for (number, time_ms) in (0..).zip(times) {
+            while firsts.len() < stretches && time_ms.abs_diff(begin_ms) >= next_ms {
                 firsts.push(number);
                 next_ms = next_ms.saturating_add(stretch_ms);
             }
         }
-        Self { places, firsts, begin_ms, stretch_ms }
+        Self { firsts, begin_ms, stretch_ms }
     }
 
-    /// How many readings from `reading` on are before a time.
-    fn before(&self, reading: usize, time_ms: i64) -> usize {
-        let is_before = |place: &Place| place.time_ms < time_ms;
-        let rest = &self.places[reading..];
+    /// How many of the times from `reading` on are before another.
+    fn before(&self, times: &[i64], reading: usize, time_ms: i64) -> usize {
+        let is_before = |time: &i64| *time < time_ms;
+        let rest = &times[reading..];
         let near = before(&rest[..rest.len().min(OF_STRETCH)], is_before);
         if near < OF_STRETCH {
             return near;
@@ -72,121 +231,6 @@ impl Places {
         let first = first.or(self.firsts.last()).map_or(0, |first| *first as usize);
         let known = first.saturating_sub(reading).max(near);
         known + before(&rest[known..], is_before)
-    }
-}
-
-/// Where a reading is.
-struct Place {
-    time_ms: i64,
-    batch: u32,
-    row: u32,
-}
-
-impl Motions {
-    /// Those of a batch, which is sorted by time.
-    pub fn of(batch: RecordBatch) -> Result<Self, ArrowError> {
-        let times = times(&batch, MOTION_TIME)?.clone();
-        Ok(Self { batches: vec![batch], order: Order::OfOne(times) })
-    }
-
-    /// Those of many batches, each of which is sorted by time.
-    pub fn merged(batches: Vec<RecordBatch>) -> Result<Self, ArrowError> {
-        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        let mut places = Vec::with_capacity(rows);
-        for (number, of_batch) in (0..).zip(&batches) {
-            let times = times(of_batch, MOTION_TIME)?.iter().zip(0..);
-            places.extend(times.map(|(time_ms, row)| Place {
-                time_ms: *time_ms,
-                batch: number,
-                row,
-            }));
-        }
-        Ok(Self { batches, order: Order::OfMany(Places::of(places)) })
-    }
-
-    /// Time of a reading; `None` after the last.
-    pub(crate) fn time_ms(&self, reading: usize) -> Option<i64> {
-        match &self.order {
-            Order::OfOne(times) => times.get(reading).copied(),
-            Order::OfMany(of) => of.places.get(reading).map(|place| place.time_ms),
-        }
-    }
-
-    /// How many readings from `reading` on are before a time.
-    pub(crate) fn before(&self, reading: usize, time_ms: i64) -> usize {
-        match &self.order {
-            Order::OfOne(times) => before(&times[reading..], |time| *time < time_ms),
-            Order::OfMany(of) => of.before(reading, time_ms),
-        }
-    }
-
-    /// A column of each batch.
-    fn columns(&self, name: &str) -> Result<Vec<&dyn Array>, ArrowError> {
-        let Some(first) = self.batches.first() else { return Ok(Vec::new()) };
-        let column = first.schema_ref().index_of(name)?;
-        Ok(self.batches.iter().map(|batch| batch.column(column).as_ref()).collect())
-    }
-
-    /// A column of texts, to be looked into.
-    pub(crate) fn texts(&self, name: &str) -> Result<Texts<'_>, ArrowError> {
-        let columns = self.columns(name)?.into_iter().map(|column| column.as_string()).collect();
-        Ok(Texts { motions: self, columns })
-    }
-
-    /// The readings of these numbers, to be taken.
-    pub(crate) fn chosen(&self, numbers: Vec<u32>) -> Chosen<'_> {
-        let rows = match &self.order {
-            Order::OfOne(_) => Rows::OfOne(numbers.into()),
-            Order::OfMany(of) => {
-                let place = |number: u32| {
-                    let Place { batch, row, .. } = of.places[number as usize];
-                    (batch as usize, row as usize)
-                };
-                Rows::OfMany(numbers.into_iter().map(place).collect())
-            }
-        };
-        Chosen { motions: self, rows }
-    }
-}
-
-/// A column of texts.
-pub(crate) struct Texts<'a> {
-    motions: &'a Motions,
-    columns: Vec<&'a StringArray>,
-}
-
-impl<'a> Texts<'a> {
-    /// What it says of a reading.
-    pub(crate) fn value(&self, reading: usize) -> &'a str {
-        match &self.motions.order {
-            Order::OfOne(_) => self.columns[0].value(reading),
-            Order::OfMany(of) => {
-                let Place { batch, row, .. } = of.places[reading];
-                self.columns[batch as usize].value(row as usize)
-            }
-        }
-    }
-}
-
-/// Some of the readings.
-pub(crate) struct Chosen<'a> {
-    motions: &'a Motions,
-    rows: Rows,
-}
-
-enum Rows {
-    OfOne(UInt32Array),
-    OfMany(Vec<(usize, usize)>),
-}
-
-impl Chosen<'_> {
-    /// What a column says of them.
-    pub(crate) fn column(&self, name: &str) -> Result<ArrayRef, ArrowError> {
-        let columns = self.motions.columns(name)?;
-        match &self.rows {
-            Rows::OfOne(rows) => take(columns[0], rows, None),
-            Rows::OfMany(rows) => interleave(&columns, rows),
-        }
     }
 }
 
@@ -201,9 +245,9 @@ mod tests {
         let extremes = |number: i64| if number % 2 == 0 { i64::MIN + number } else { i64::MAX };
         for time_of in [even, bursts, extremes, |_| 7] {
             for count in [0, 1, 15, 16, 17, 500] {
-                let place = |number| Place { time_ms: time_of(number), batch: 0, row: 0 };
-                let places = Places::of((0..count).map(place).collect());
-                let times: Vec<i64> = places.places.iter().map(|place| place.time_ms).collect();
+                let mut times: Vec<i64> = (0..count).map(time_of).collect();
+                times.sort_unstable();
+                let stretches = Stretches::of(&times);
                 let near = times
                     .iter()
                     .flat_map(|time| [time.saturating_sub(1), *time, time.saturating_add(1)]);
@@ -211,7 +255,7 @@ mod tests {
                     for reading in [0, 1, 20, 300].into_iter().filter(|it| *it <= times.len()) {
                         let rest = &times[reading..];
                         let wanted = rest.iter().filter(|time| **time < time_ms).count();
-                        let found = places.before(reading, time_ms);
+                        let found = stretches.before(&times, reading, time_ms);
                         assert_eq!(found, wanted, "{time_ms} from {reading} on in {times:?}");
                     }
                 }

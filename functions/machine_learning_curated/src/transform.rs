@@ -1,6 +1,7 @@
 //! The rule: which step readings and accelerometer readings make a row, and what it says of who
 //! was measured.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -13,14 +14,17 @@ use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
+use lake::order::{Columns, Place};
 use lake::policy::Identity;
 use lake::search::before;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
-use crate::motions::{MOTION_TIME, Motions, Texts};
+use crate::motions::{AXES, MOTION_TIME, Motions, Reading};
 
 /// Time of a step reading, epoch milliseconds.
 pub(crate) const STEP_TIME: &str = "sensorreadingtime";
+/// The device's.
+const SERIAL: &str = "serialnumber";
 
 /// The device of each curated person, by the hashes of both.
 pub type Owners = BTreeMap<KeyHash, KeyHash>;
@@ -39,14 +43,13 @@ pub struct Pairing<'a> {
 /// Pairs step readings with the accelerometer readings of the same time; with those of the same
 /// person only, where the owners are given. Both are sorted by time.
 pub struct Pairs<'a> {
-    steps: &'a RecordBatch,
+    /// The step readings, with what is said of whose they are.
+    said: RecordBatch,
     motions: &'a Motions,
     pairing: Pairing<'a>,
     step_times: &'a [i64],
     serials: &'a StringArray,
-    users: Texts<'a>,
     devices: Hashes<'a>,
-    people: Hashes<'a>,
     /// The step reading that is being paired.
     step: usize,
     /// The first accelerometer reading that is not from before it.
@@ -55,17 +58,12 @@ pub struct Pairs<'a> {
     motion: usize,
 }
 
-/// Pairs: the number of each one's step reading and of its accelerometer reading.
-#[derive(Default)]
-pub(crate) struct Found {
-    steps: Vec<u32>,
-    motions: Vec<u32>,
-}
-
-impl Found {
-    pub(crate) fn count(&self) -> usize {
-        self.steps.len()
-    }
+/// A step reading, by its number, and an accelerometer reading of the same time.
+///
+/// As a copy: so they lie side by side in the order of the pairs, which are looked at more than once.
+pub(crate) struct Pair {
+    step: u32,
+    motion: Reading,
 }
 
 impl<'a> Pairs<'a> {
@@ -78,14 +76,12 @@ impl<'a> Pairs<'a> {
         let step_times = times(steps, STEP_TIME)?;
         let first = motions.before(0, step_times.first().copied().unwrap_or(i64::MIN));
         Ok(Self {
-            steps,
+            said: said(steps, pairing.identity, pairing.key)?,
             motions,
             pairing,
             step_times,
-            serials: strings(steps, "serialnumber")?,
-            users: motions.texts("user")?,
+            serials: strings(steps, SERIAL)?,
             devices: Hashes::default(),
-            people: Hashes::default(),
             step: 0,
             first,
             motion: first,
@@ -95,17 +91,16 @@ impl<'a> Pairs<'a> {
     /// The next rows, `rows_max` at the most; `None` when there are no more.
     pub fn next(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, ArrowError> {
         let found = self.find(rows_max);
-        if found.count() == 0 { Ok(None) } else { self.rows(found).map(Some) }
+        if found.is_empty() { Ok(None) } else { self.rows(&found).map(Some) }
     }
 
     /// The next pairs, `pairs_max` at the most.
-    pub(crate) fn find(&mut self, pairs_max: usize) -> Found {
-        let mut found = Found::default();
-        while found.count() < pairs_max
+    pub(crate) fn find(&mut self, pairs_max: usize) -> Vec<Pair> {
+        let mut found = Vec::new();
+        while found.len() < pairs_max
             && let Some((step, motion)) = self.pair()
         {
-            found.steps.push(step as u32);
-            found.motions.push(motion as u32);
+            found.push(Pair { step: step as u32, motion: self.motions.reading(motion) });
         }
         found
     }
@@ -147,33 +142,59 @@ impl<'a> Pairs<'a> {
     fn belong_together(&mut self, step: usize, motion: usize) -> bool {
         let Pairing { owners, key, .. } = self.pairing;
         owners.is_none_or(|owners| {
-            let person = self.people.of(self.users.value(motion), |text| key.person(text));
+            let person = self.motions.person(motion, key);
             let device = self.devices.of(self.serials.value(step), |text| key.device(text));
             owners.get(&person) == Some(&device)
         })
     }
 
-    /// The rows that pairs make.
-    pub(crate) fn rows(&self, found: Found) -> Result<RecordBatch, ArrowError> {
+    /// Puts pairs into the order of the rows they make ([`lake::order`]), so that these are made in it.
+    pub(crate) fn sort(&self, found: &mut [Pair]) -> Result<(), ArrowError> {
+        let column = |name| Columns::of([&self.said], name);
+        let (serials, distances) = (column(SERIAL)?, column("distancefromobject")?);
+        let place = |step| Place { time_ms: 0, batch: 0, row: step };
+        let steps = |a, b| {
+            let (a, b) = (&place(a), &place(b));
+            serials.compare(a, b).then_with(|| distances.compare(a, b))
+        };
         let Pairing { identity, key, .. } = self.pairing;
-        let (steps, motions) = (UInt32Array::from(found.steps), self.motions.chosen(found.motions));
+        let time = |pair: &Pair| self.step_times[pair.step as usize];
+        for same in found.chunk_by_mut(|a, b| time(a) == time(b)) {
+            same.sort_unstable_by(|a, b| {
+                let steps = if a.step == b.step { Ordering::Equal } else { steps(a.step, b.step) };
+                steps.then_with(|| self.motions.compare(&a.motion, &b.motion, identity, key))
+            });
+        }
+        Ok(())
+    }
+
+    /// The rows that pairs make.
+    pub(crate) fn rows(&self, found: &[Pair]) -> Result<RecordBatch, ArrowError> {
+        let Pairing { identity, key, .. } = self.pairing;
+        let steps: UInt32Array = found.iter().map(|pair| pair.step).collect();
+        let motions = || found.iter().map(|pair| &pair.motion);
         let schema = MACHINE_LEARNING_CURATED.schema();
         let columns = schema.fields().iter().map(|field| {
             let name = field.name().as_str();
             // Both were recorded at the same time.
             let of_steps = if name == MOTION_TIME { STEP_TIME } else { name };
-            let column = match self.steps.column_by_name(of_steps) {
-                Some(column) => take(column, &steps, None)?,
-                None => motions.column(name)?,
-            };
-            match name {
-                "serialnumber" => identified(column, identity, |text| key.device_pseudonym(text)),
-                "user" => identified(column, identity, |text| key.person_pseudonym(text)),
-                _ => Ok(column),
+            match (self.said.column_by_name(of_steps), AXES.iter().position(|it| *it == name)) {
+                (Some(column), _) => take(column, &steps, None),
+                (None, Some(axis)) => Ok(self.motions.axis(axis, motions())),
+                (None, None) => Ok(self.motions.users(motions(), identity, key)),
             }
         });
         RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
     }
+}
+
+/// Step readings with what is said under a policy of whose they are.
+fn said(steps: &RecordBatch, identity: Identity, key: &LakeKey) -> Result<RecordBatch, ArrowError> {
+    let column = steps.schema_ref().index_of(SERIAL)?;
+    let serials = identified(steps.column(column), identity, |text| key.device_pseudonym(text));
+    let mut columns = steps.columns().to_vec();
+    columns[column] = serials;
+    RecordBatch::try_new(steps.schema(), columns)
 }
 
 /// First and last time of rows that are sorted by it; `None` without rows.
@@ -188,7 +209,7 @@ pub(crate) fn span_of(rows: &RecordBatch, time_column: &str) -> Result<Option<Sp
 /// The devices of some step readings.
 pub(crate) fn devices(steps: &RecordBatch, key: &LakeKey) -> Result<BTreeSet<KeyHash>, ArrowError> {
     let mut hashes = Hashes::default();
-    let serials = strings(steps, "serialnumber")?.iter().flatten();
+    let serials = strings(steps, SERIAL)?.iter().flatten();
     Ok(serials.map(|text| hashes.of(text, |text| key.device(text))).collect())
 }
 
@@ -210,19 +231,22 @@ pub(crate) fn times<'a>(
     Ok(column.as_primitive::<Int64Type>().values())
 }
 
-fn strings<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, ArrowError> {
+pub(crate) fn strings<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a StringArray, ArrowError> {
     Ok(batch.column(batch.schema().index_of(name)?).as_string::<i32>())
 }
 
 /// What a column that names somebody says under a policy.
 fn identified(
-    column: ArrayRef,
+    column: &ArrayRef,
     identity: Identity,
     pseudonym: impl Fn(&str) -> String,
-) -> Result<ArrayRef, ArrowError> {
+) -> ArrayRef {
     match identity {
-        Identity::Clear => Ok(column),
-        Identity::None => Ok(new_null_array(&DataType::Utf8, column.len())),
+        Identity::Clear => Arc::clone(column),
+        Identity::None => new_null_array(&DataType::Utf8, column.len()),
         Identity::Pseudonym => {
             let mut known: HashMap<&str, String> = HashMap::new();
             let mut builder = StringBuilder::new();
@@ -231,7 +255,7 @@ fn identified(
                     text.map(|text| known.entry(text).or_insert_with(|| pseudonym(text)).as_str()),
                 );
             }
-            Ok(Arc::new(builder.finish()))
+            Arc::new(builder.finish())
         }
     }
 }
@@ -240,7 +264,9 @@ fn identified(
 mod tests {
     use arrow_array::{Float64Array, Int32Array, Int64Array};
     use lake::derivation::sorted;
+    use lake::order::in_order;
     use lake::tables::Stream;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -253,12 +279,53 @@ mod tests {
     }
 
     fn motions(rows: &[(&str, i64)]) -> RecordBatch {
+        moved(&rows.iter().map(|(user, time)| (*user, *time, 1)).collect::<Vec<_>>())
+    }
+
+    /// By user and time; of one who did not move there is nothing of one axis.
+    fn moved(rows: &[(&str, i64, i32)]) -> RecordBatch {
         let users: StringArray = rows.iter().map(|row| Some(row.0)).collect();
         let times: Int64Array = rows.iter().map(|row| row.1).collect();
-        let axis: ArrayRef = Arc::new(rows.iter().map(|_| 1.0).collect::<Float64Array>());
-        let columns: Vec<ArrayRef> =
-            vec![Arc::new(users), Arc::new(times), axis.clone(), axis.clone(), axis];
+        let axis = |value: &dyn Fn(i32) -> Option<f64>| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| value(row.2)).collect::<Float64Array>())
+        };
+        let (x, y) = (axis(&|_| Some(0.5)), axis(&|far| (far > 0).then_some(1.0)));
+        let z = axis(&|far| Some(f64::from(far)));
+        let columns: Vec<ArrayRef> = vec![Arc::new(users), Arc::new(times), x, y, z];
         RecordBatch::try_new(Stream::Accelerometer.schema(), columns).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn pairs_in_order_make_rows_in_order(
+            steps_of in prop::collection::vec((0..3_i64, "[de]", 0..2), 0..6),
+            motions_of in prop::collection::vec(
+                prop::collection::vec(("[aAb]", 0..3_i64, 0..2), 0..5), 0..4,
+            ),
+        ) {
+            let key = LakeKey::new(&[1; 16]).unwrap();
+            let steps_of: Vec<_> =
+                steps_of.iter().map(|(time, serial, far)| (*time, serial.as_str(), *far)).collect();
+            let schema = Stream::StepTrainer.schema();
+            let steps = in_order(&schema, &[steps(&steps_of)], STEP_TIME).unwrap();
+            let object = |rows: &Vec<(String, i64, i32)>| {
+                let rows: Vec<_> =
+                    rows.iter().map(|(user, time, x)| (user.as_str(), *time, *x)).collect();
+                let schema = Stream::Accelerometer.schema();
+                in_order(&schema, &[moved(&rows)], MOTION_TIME).unwrap()
+            };
+            let batches: Vec<_> = motions_of.iter().map(object).collect();
+            let motions = Motions::merged(&batches).unwrap();
+            for identity in [Identity::Clear, Identity::Pseudonym, Identity::None] {
+                let pairing = Pairing { owners: None, identity, key: &key };
+                let mut pairs = Pairs::new(&steps, &motions, pairing).unwrap();
+                let mut found = pairs.find(usize::MAX);
+                let unsorted = pairs.rows(&found).unwrap();
+                pairs.sort(&mut found).unwrap();
+                let expected = sorted(&MACHINE_LEARNING_CURATED, &[unsorted], STEP_TIME).unwrap();
+                prop_assert_eq!(pairs.rows(&found).unwrap(), expected);
+            }
+        }
     }
 
     fn found(owners: Option<&Owners>, identity: Identity, key: &LakeKey) -> RecordBatch {
@@ -266,8 +333,8 @@ mod tests {
         let (first, second) =
             (motions(&[("A", 2), ("b", 2), ("b", 3)]), motions(&[("a", 1), ("a", 4)]));
         let pairing = Pairing { owners, identity, key };
-        let merged = Motions::merged(vec![first.clone(), second.clone()]).unwrap();
-        let apart = [Motions::of(first).unwrap(), Motions::of(second).unwrap()];
+        let merged = Motions::merged(&[first.clone(), second.clone()]).unwrap();
+        let apart = [Motions::of(&first).unwrap(), Motions::of(&second).unwrap()];
         let paired = |motions: &[Motions]| {
             let mut rows = Vec::new();
             for motions in motions {
@@ -275,7 +342,7 @@ mod tests {
                 // One at a time: it goes on where it stopped.
                 rows.extend(std::iter::from_fn(|| pairs.next(1).unwrap()));
             }
-            sorted(&MACHINE_LEARNING_CURATED, rows, STEP_TIME).unwrap()
+            sorted(&MACHINE_LEARNING_CURATED, &rows, STEP_TIME).unwrap()
         };
         let rows = paired(&apart);
         assert_eq!(paired(&[merged]), rows, "together or one after the other");

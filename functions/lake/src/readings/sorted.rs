@@ -3,17 +3,13 @@
 //! Those of an object that takes more memory than may be held are counted and let go; the object
 //! passes again to derive its days.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch, StringArray, UInt32Array};
-use arrow_ord::ord::{DynComparator, make_comparator};
-use arrow_schema::{ArrowError, SortOptions};
-use arrow_select::concat::concat_batches;
-use arrow_select::take::take_record_batch;
+use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_schema::ArrowError;
 
 use super::{Coverage, Rule};
 use crate::error::Error;
@@ -23,6 +19,7 @@ use crate::landing::{Landed, Piece, Records, row_bytes};
 use crate::layout::{DAY_MS, ReadingDate, Slice, Span};
 use crate::manifest::{Content, Found};
 use crate::object::Ledger;
+use crate::order::{Place, these_in_order};
 use crate::quarantine::Lines;
 
 /// The readings of a landing object, sorted by day and key.
@@ -270,22 +267,19 @@ impl Sorted {
         };
         let mut ledger = Ledger::default();
         let mut admitted = Vec::new();
-        for (number, rows) in &day.rows {
+        let mut batches = Vec::new();
+        for ((number, rows), batch) in day.rows.iter().zip(0..) {
             let chunk = &held[*number];
             let Some((_, times)) = keyed::<R>(&chunk.batch) else { continue };
-            let kept: UInt32Array = rows
-                .iter()
-                .copied()
-                .filter(|row| {
-                    let row = *row as usize;
-                    ledger.judge(times[row], from[chunk.keys[row] as usize])
-                })
-                .collect();
-            admitted.push(take_record_batch(&chunk.batch, &kept).map_err(failed)?);
+            admitted.extend(rows.iter().filter_map(|row| {
+                let place = Place { time_ms: times[*row as usize], batch, row: *row };
+                let from_ms = from[chunk.keys[*row as usize] as usize];
+                ledger.judge(place.time_ms, from_ms).then_some(place)
+            }));
+            batches.push(chunk.batch.clone());
         }
-        let batch = concat_batches(&R::TABLE.schema(), &admitted).map_err(failed)?;
-        drop(admitted);
-        Ok((sorted_by(&batch, R::TIME_COLUMN).map_err(failed)?, ledger))
+        let rows = these_in_order(&R::TABLE.schema(), &batches, admitted, R::TIME_COLUMN);
+        Ok((rows.map_err(failed)?, ledger))
     }
 }
 
@@ -305,31 +299,4 @@ impl Day {
         let Span { first_ms, last_ms } = self.span;
         Slice { date, first_ms, last_ms, source }
     }
-}
-
-/// Sorts rows by time, then by every other column: an order that does not depend on how they came.
-///
-/// Numbers first: only rows of the same time are compared in full, and rows that come in order, as
-/// they do as a rule, are left as they are.
-pub fn sorted_by(batch: &RecordBatch, time_column: &str) -> Result<RecordBatch, ArrowError> {
-    let time = batch.schema().index_of(time_column)?;
-    let times = batch.column(time).as_primitive::<Int64Type>().values();
-    if times.is_sorted_by(|a, b| a < b) {
-        return Ok(batch.clone());
-    }
-    let mut rows: Vec<(i64, u32)> = times.iter().copied().zip(0..).collect();
-    // Stable sorting takes what is sorted already, of many objects one after the other, as it is.
-    rows.sort_by_key(|(time_ms, _)| *time_ms);
-    let others = batch.columns().iter().enumerate().filter(|(column, _)| *column != time);
-    let compare: Vec<DynComparator> = others
-        .map(|(_, values)| make_comparator(values, values, SortOptions::default()))
-        .collect::<Result<_, _>>()?;
-    for same in rows.chunk_by_mut(|(a, _), (b, _)| a == b) {
-        same.sort_unstable_by(|(_, a), (_, b)| {
-            let mut columns = compare.iter().map(|compare| compare(*a as usize, *b as usize));
-            columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-        });
-    }
-    let indices = rows.into_iter().map(|(_, row)| row).collect::<UInt32Array>();
-    take_record_batch(batch, &indices)
 }

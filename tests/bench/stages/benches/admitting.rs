@@ -16,7 +16,7 @@ use lake::key::ObjectKey;
 use lake::lake::Lake;
 use lake::object;
 use lake::policy::Policies;
-use lake::readings::sorted_by;
+use lake::order::in_order;
 use lake::store::{MemoryStore, Precondition};
 use lake::tables::{ACCELEROMETER_TRUSTED, Stream};
 use stages::{feeds, peers, rows};
@@ -97,10 +97,12 @@ fn of_it_reading(bencher: Bencher<'_, '_>, rows: usize) {
 fn of_it_sorting(bencher: Bencher<'_, '_>, rows: usize) {
     let stream = Stream::Accelerometer;
     let lines = feeds::first_lines(stream, rows / 2);
-    let batch = concat_batches(&stream.schema(), &peers::lake(stream, lines)).expect("one schema");
+    let (schema, batches) = (stream.schema(), peers::lake(stream, lines));
     bencher
         .counter(ItemsCount::new(rows))
-        .bench(|| sorted_by(divan::black_box(&batch), "timestamp").expect("rows in order"));
+        .bench(|| {
+            in_order(&schema, divan::black_box(&batches), "timestamp").expect("rows in order")
+        });
 }
 
 /// Of half of the rows: about so many are admitted.

@@ -10,7 +10,7 @@ use lake::derivation::sorted;
 use lake::key::LakeKey;
 use lake::object::{Footer, Ledger, Version};
 use lake::policy::Identity;
-use lake::readings::sorted_by;
+use lake::order::in_order;
 use lake::tables::{
     ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream, Table,
 };
@@ -62,7 +62,7 @@ impl Rows {
                 let mut pairs = Pairs::new(&steps, &motions, pairing()).expect("pairs");
                 let pairs = pairs.next(rows).expect("pairs").expect("some");
                 assert_eq!(pairs.num_rows(), rows);
-                sorted(self.table(), vec![pairs], "sensorreadingtime").expect("rows")
+                sorted(self.table(), &[pairs], "sensorreadingtime").expect("rows")
             }
         }
     }
@@ -71,8 +71,7 @@ impl Rows {
 /// Readings of one feed, sorted by time as a derived object has them.
 pub fn readings(stream: Stream, rows: usize) -> RecordBatch {
     let batches = peers::lake(stream, feeds::first_lines(stream, rows));
-    let batch = concat_batches(&stream.schema(), &batches).expect("one schema");
-    sorted_by(&batch, time_column(stream)).expect("rows in order")
+    in_order(&stream.schema(), &batches, time_column(stream)).expect("rows in order")
 }
 
 /// The column of a feed's times.
