@@ -202,6 +202,18 @@ fn falls_into_all_parts(function: FunctionName, key: &ObjectKey) -> bool {
         && layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_none()
 }
 
+/// Whether those of a function's keys that are of one day ask for the same work: shared out among
+/// workers, it would be looked at, and done, by each of them.
+fn falls_into_days(function: FunctionName, key: &ObjectKey) -> bool {
+    function == FunctionName::MachineLearningCurated
+        && key.after(layout::TRUSTED_ACCELEROMETER).is_some()
+}
+
+/// Where a key lies, without its name.
+fn folder(key: &ObjectKey) -> &str {
+    key.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
 impl State {
     /// Any stage's keys, any of them; some stay, to be delivered a second time.
     fn draw(&mut self) -> Option<(Stage, Keys)> {
@@ -228,7 +240,7 @@ impl State {
     /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
     /// what they take differs, and whoever took a whole share may be the last by far. Few may be of one
     /// day, and have inputs in common. All, where each worker would have something to do with
-    /// every part.
+    /// every part; whole days, where the keys of a day ask for the same.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         const FEW_MAX: usize = 64;
@@ -239,6 +251,10 @@ impl State {
             fair @ ..=FEW_MAX => fair,
             fair => (2 * fair).div_ceil(3),
         };
+        let last = waiting.keys().nth(share.saturating_sub(1)).cloned();
+        let day = last.as_ref().filter(|key| falls_into_days(stage.0, key)).map(folder);
+        let same = |key: &&ObjectKey| Some(folder(key)) == day;
+        let share = share + waiting.keys().skip(share).take_while(same).count();
         let share = share.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
@@ -324,6 +340,26 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    #[test]
+    fn a_worker_takes_whole_days_where_the_keys_of_a_day_ask_for_the_same() {
+        let queues = Queues::new(None);
+        for day in ["2026-01-30", "2026-01-31"] {
+            for number in 0..5 {
+                let key = format!("trusted/accelerometer/reading_date={day}/{number}.parquet");
+                queues.announce(&ObjectKey::new(key));
+            }
+        }
+        let taken = |function| {
+            let mut state = queues.state();
+            let stages: Vec<Stage> = state.waiting.keys().copied().collect();
+            let stage = stages.into_iter().find(|stage| stage.0 == function).unwrap();
+            let taken: Vec<usize> = (0..3).map(|_| state.take(stage, 4).len()).collect();
+            taken
+        };
+        assert_eq!(taken(FunctionName::MachineLearningCurated), [5, 5, 0]);
+        assert_eq!(taken(FunctionName::ReadingsCompacted), [3, 2, 2]);
+    }
 
     #[test]
     fn the_chain_is_not_at_rest_while_keys_are_to_come() {
