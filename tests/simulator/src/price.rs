@@ -528,6 +528,14 @@ impl Change {
 
     /// What it takes, for the `number`th time of [`FEW`].
     fn price(self, chain: &Chain, size: Size, number: usize) -> Counts {
+        if matches!(self, Self::Customer | Self::Withdrawal | Self::Consent) {
+            // Readings of others come between such changes: as many runs of the indexes wait to be
+            // merged as wait on average, and not as many as happened to when the lake was made.
+            let name = format!("between {} {number}", self.name());
+            let begun_ms = FIRST_MS + 50 * DAY_MS + number as i64 * 1_000_000;
+            chain.readings(&name, many(size.customers).take(1), begun_ms);
+            chain.come_to_rest();
+        }
         self.make(chain, size, number);
         match self {
             Self::Comparison | Self::WithdrawnComparison | Self::IdleComparison => {
