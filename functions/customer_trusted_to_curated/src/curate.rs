@@ -49,22 +49,12 @@ pub(crate) async fn curate(
     lake.register(&CUSTOMER_CURATED).await?;
     let mut done = Vec::new();
     let mut undecided = BTreeMap::new();
-    let mut shaken = Vec::new();
     let looked = each(lake, parts, |(part, reasons)| (part, look(lake, part, reasons)));
-    for (part, looked) in looked.await {
-        match looked {
-            Ok((people, Some(doubts))) => shaken.push((part, people, doubts)),
-            Ok((people, None)) => drop(undecided.insert(part, Arc::new(people))),
+    for (part, people) in looked.await {
+        match people {
+            Ok(Some(people)) => drop(undecided.insert(part, Arc::new(people))),
+            Ok(None) => done.push((part, Ok(Report::default()))),
             Err(error) => done.push((part, Err(error))),
-        }
-    }
-    let doubts: Vec<&Doubts> = shaken.iter().map(|(_, _, doubts)| doubts).collect();
-    let still = presence::still(lake, &doubts).await?;
-    for (part, people, doubts) in shaken {
-        if doubts.keys().all(|person| still.contains_key(person)) {
-            done.push((part, Ok(Report::default())));
-        } else {
-            undecided.insert(part, Arc::new(people));
         }
     }
     let mut moved = BTreeMap::new();
@@ -92,13 +82,8 @@ pub(crate) async fn curate(
     Ok(done)
 }
 
-/// The people who are asked for; and whose witness changed, if nothing needs a decision as long as
-/// those are witnesses still.
-async fn look(
-    lake: &Lake,
-    part: Part,
-    reasons: Vec<Asked>,
-) -> Result<(People, Option<Doubts>), Error> {
+/// The people who are asked for; `None` if nothing needs a decision.
+async fn look(lake: &Lake, part: Part, reasons: Vec<Asked>) -> Result<Option<People>, Error> {
     let mut people = People::new();
     let mut whole = false;
     for reason in reasons {
@@ -109,32 +94,31 @@ async fn look(
             }
         }
     }
-    let shaken = if whole { None } else { shaken(lake, part, &people).await? };
-    Ok((people, shaken))
+    Ok((whole || !is_decided(lake, part, &people).await?).then_some(people))
 }
 
-/// Of those who are asked for, whose witness changed, if nobody else needs a decision: the others are
-/// not trusted, or have another landing object as witness. That is what further readings come to,
-/// and a look at the register tells.
+/// Whether nothing of what is asked needs a decision: they are not trusted, or another landing object
+/// is witness. That is what further readings come to, and a look at the register tells.
 ///
-/// `None` where the register is behind customer_trusted: whoever brings it up may have looked for
+/// Not where the register is behind customer_trusted: whoever brings it up may have looked for
 /// witnesses before there were these readings. Whoever made it what it is brings what follows from it
 /// up to it, and is delivered again if it died before.
-async fn shaken(lake: &Lake, part: Part, people: &People) -> Result<Option<Doubts>, Error> {
+///
+/// Nor where the witness itself is what changed, though it may be witness still: that may be the key
+/// which is delivered again.
+async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Error> {
     let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-    let Some(register) = found.map(|found| found.value) else { return Ok(None) };
+    let Some(register) = found.map(|found| found.value) else { return Ok(false) };
     let consent = lake.settings.policies.consent;
-    if !register.unconfirmed.is_empty() || register.consent != consent {
-        return Ok(None);
-    }
-    let doubts = Follow::new(&register, None, people, consent).doubts;
-    if doubts.values().any(|doubt| doubt.anywhere || doubt.witness.is_none()) {
-        return Ok(None);
+    if !register.unconfirmed.is_empty()
+        || register.consent != consent
+        || !Follow::new(&register, None, people, consent).doubts.is_empty()
+    {
+        return Ok(false);
     }
     let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
-    let known = register.trusted.as_ref().map(|trusted| &trusted.etag);
-    Ok((trusted.as_ref() == known).then_some(doubts))
+    Ok(trusted.as_ref() == register.trusted.as_ref().map(|trusted| &trusted.etag))
 }
 
 /// One attempt.
