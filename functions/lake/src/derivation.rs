@@ -206,7 +206,7 @@ pub fn sorted(
     batches: &[RecordBatch],
     time_column: &str,
 ) -> Result<RecordBatch, Error> {
-    let sorted = in_order(&table.schema(), &batches, time_column);
+    let sorted = in_order(&table.schema(), batches, time_column);
     sorted.map_err(|error| Error::Encode { what: table.name.to_owned(), source: error.into() })
 }
 
