@@ -151,6 +151,7 @@ impl<'a> Draft<'a> {
         time_column: &str,
     ) -> Result<(), Error> {
         let rows = sorted(self.table, &batches, time_column)?;
+        drop(batches);
         if rows.num_rows() == 0 {
             return Ok(());
         }

@@ -4,12 +4,12 @@
 use std::cmp::Ordering;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int32Type, Int64Type};
+use arrow_array::types::{ArrowPrimitiveType, Int64Type};
 use arrow_array::{
-    Array, ArrayAccessor, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    UInt32Array,
+    ArrayAccessor, ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
+    StringArray, UInt32Array,
 };
-use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::interleave::interleave_record_batch;
 use arrow_select::take::take_record_batch;
 
@@ -29,6 +29,10 @@ impl Place {
     pub fn all(batch: u32, times: &[i64]) -> impl Iterator<Item = Self> {
         times.iter().zip(0..).map(move |(time_ms, row)| Self { time_ms: *time_ms, batch, row })
     }
+
+    fn at(&self) -> (u32, u32) {
+        (self.batch, self.row)
+    }
 }
 
 /// All rows of some batches, in order, in one.
@@ -43,7 +47,7 @@ pub fn in_order(
     if let [batch] = batches
         && times(batch).is_sorted_by(|a, b| a < b)
     {
-        return Ok(batch.clone());
+        return batch.clone().with_schema(schema.clone());
     }
     let mut places = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
     for (number, batch) in (0..).zip(batches) {
@@ -65,22 +69,21 @@ pub fn these_in_order(
     if !rows.is_sorted_by(|a, b| a.time_ms < b.time_ms) {
         // Stable sorting takes what is sorted already, of many objects one after the other, as it is.
         rows.sort_by_key(|row| row.time_ms);
-        let others: Vec<Columns<'_>> = schema
+        let others: Vec<Column<'_>> = schema
             .fields()
             .iter()
             .filter(|field| field.name() != time_column)
-            .map(|field| Columns::of(batches, field.name()))
+            .map(|field| Column::of(batches, field.name()))
             .collect::<Result<_, _>>()?;
         for same in rows.chunk_by_mut(|a, b| a.time_ms == b.time_ms) {
             same.sort_unstable_by(|a, b| {
-                let mut columns = others.iter().map(|column| column.compare(a, b));
+                let mut columns = others.iter().map(|column| column.compare(a.at(), b.at()));
                 columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
             });
         }
     }
     let copied = match batches {
         _ if rows.is_empty() => return Ok(RecordBatch::new_empty(schema.clone())),
-        [batch] if is_whole(batch, &rows) => batch.clone(),
         [batch] => {
             let rows: UInt32Array = rows.iter().map(|row| row.row).collect();
             take_record_batch(batch, &rows)?
@@ -95,13 +98,8 @@ pub fn these_in_order(
     copied.with_schema(schema.clone())
 }
 
-/// Whether these are the rows of a batch, as they are in it.
-fn is_whole(batch: &RecordBatch, rows: &[Place]) -> bool {
-    rows.len() == batch.num_rows() && rows.iter().zip(0..).all(|(row, number)| row.row == number)
-}
-
 /// A column of some batches.
-pub enum Columns<'a> {
+pub enum Column<'a> {
     /// Of texts, in the order of their bytes.
     Texts(Vec<&'a StringArray>),
     /// Of numbers.
@@ -112,35 +110,27 @@ pub enum Columns<'a> {
     Doubles(Vec<&'a Float64Array>),
 }
 
-impl<'a> Columns<'a> {
-    /// The column of that name, which all the batches have.
+impl<'a> Column<'a> {
+    /// The column of that name, which all the batches have, of one type.
     pub fn of(
         batches: impl IntoIterator<Item = &'a RecordBatch>,
         name: &str,
     ) -> Result<Self, ArrowError> {
-        let columns = batches.into_iter().map(|batch| {
-            let unknown = || ArrowError::SchemaError(format!("there is no column {name}"));
-            batch.column_by_name(name).ok_or_else(unknown)
-        });
-        let columns: Vec<_> = columns.collect::<Result<_, _>>()?;
-        let columns = || columns.iter().copied();
-        match columns().next().map_or(&DataType::Utf8, |first| first.data_type()) {
-            DataType::Utf8 => Ok(Self::Texts(columns().map(AsArray::as_string).collect())),
-            DataType::Int32 => {
-                Ok(Self::Ints(columns().map(AsArray::as_primitive::<Int32Type>).collect()))
-            }
-            DataType::Int64 => {
-                Ok(Self::Longs(columns().map(AsArray::as_primitive::<Int64Type>).collect()))
-            }
-            DataType::Float64 => {
-                Ok(Self::Doubles(columns().map(AsArray::as_primitive::<Float64Type>).collect()))
-            }
-            other => Err(ArrowError::NotYetImplemented(format!("rows in the order of {other}"))),
-        }
+        let missing = || ArrowError::SchemaError(format!("there is no column {name}"));
+        let columns = batches.into_iter().map(|it| it.column_by_name(name).ok_or_else(missing));
+        let columns: Vec<&ArrayRef> = columns.collect::<Result<_, _>>()?;
+        let texts = columns.iter().map(|column| column.as_string_opt()).collect::<Option<_>>();
+        let column = texts.map(Self::Texts);
+        let column = column.or_else(|| numbers(&columns).map(Self::Ints));
+        let column = column.or_else(|| numbers(&columns).map(Self::Longs));
+        let column = column.or_else(|| numbers(&columns).map(Self::Doubles));
+        let other = || ArrowError::NotYetImplemented(format!("rows in the order of {name}"));
+        column.ok_or_else(other)
     }
 
-    /// Which of two rows comes first by this column: one without a value before those with one.
-    pub fn compare(&self, a: &Place, b: &Place) -> Ordering {
+    /// Which of two rows comes first by this column, by the numbers of batch and row: one without a
+    /// value before those with one.
+    pub fn compare(&self, a: (u32, u32), b: (u32, u32)) -> Ordering {
         match self {
             Self::Texts(columns) => value(columns, a).cmp(&value(columns, b)),
             Self::Ints(columns) => value(columns, a).cmp(&value(columns, b)),
@@ -153,8 +143,15 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn value<T: ArrayAccessor + Copy>(columns: &[T], place: &Place) -> Option<T::Item> {
-    let (column, row) = (columns[place.batch as usize], place.row as usize);
+/// The columns, if all of them are of this type.
+fn numbers<'a, T: ArrowPrimitiveType>(
+    columns: &[&'a ArrayRef],
+) -> Option<Vec<&'a PrimitiveArray<T>>> {
+    columns.iter().map(|column| column.as_primitive_opt()).collect()
+}
+
+fn value<T: ArrayAccessor + Copy>(columns: &[T], (batch, row): (u32, u32)) -> Option<T::Item> {
+    let (column, row) = (columns[batch as usize], row as usize);
     (!column.is_null(row)).then(|| column.value(row))
 }
 
@@ -162,70 +159,102 @@ fn value<T: ArrayAccessor + Copy>(columns: &[T], place: &Place) -> Option<T::Ite
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::ArrayRef;
+    use arrow_array::types::Float64Type;
+    use arrow_array::{Array, BooleanArray};
     use arrow_ord::sort::{SortColumn, lexsort_to_indices};
     use arrow_select::concat::concat_batches;
+    use arrow_select::filter::filter_record_batch;
     use proptest::prelude::*;
 
     use super::*;
     use crate::tables::Stream;
 
-    type Reading = (String, i64, Option<f64>, Option<f64>);
-
-    fn reading() -> impl Strategy<Value = Reading> {
-        let axis = || {
-            prop_oneof![Just(None), Just(Some(0.0)), Just(Some(-0.0)), any::<f64>().prop_map(Some)]
-        };
-        ("[ab]", 0..4_i64, axis(), axis())
+    /// Any of few values, or none; of numbers also those that are equal and yet not the same.
+    fn axis() -> impl Strategy<Value = Option<f64>> {
+        prop_oneof![
+            prop::sample::select(vec![None, Some(0.0), Some(-0.0), Some(f64::NAN)]),
+            any::<f64>().prop_map(Some),
+        ]
     }
 
-    fn batch(readings: &[Reading]) -> RecordBatch {
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(readings.iter().map(|it| Some(it.0.as_str())).collect::<StringArray>()),
-            Arc::new(readings.iter().map(|it| it.1).collect::<Int64Array>()),
-            Arc::new(readings.iter().map(|it| it.2).collect::<Float64Array>()),
-            Arc::new(readings.iter().map(|it| it.3).collect::<Float64Array>()),
-            Arc::new(readings.iter().map(|it| it.2).collect::<Float64Array>()),
-        ];
-        RecordBatch::try_new(Stream::Accelerometer.schema(), columns).unwrap()
+    /// Accelerometer readings, each with whether it is chosen.
+    fn motions() -> impl Strategy<Value = (RecordBatch, Vec<bool>)> {
+        let user = prop::sample::select(vec![None, Some("a"), Some("b")]);
+        let rows = (user, 0..4_i64, [axis(), axis(), axis()], any::<bool>());
+        prop::collection::vec(rows, 0..12).prop_map(|rows| {
+            let axis = |axis: usize| -> ArrayRef {
+                Arc::new(rows.iter().map(|row| row.2[axis]).collect::<Float64Array>())
+            };
+            let users: StringArray = rows.iter().map(|row| row.0).collect();
+            let times: Int64Array = rows.iter().map(|row| row.1).collect();
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(users), Arc::new(times), axis(0), axis(1), axis(2)];
+            let batch = RecordBatch::try_new(Stream::Accelerometer.schema(), columns).unwrap();
+            (batch, rows.iter().map(|row| row.3).collect())
+        })
     }
 
-    /// As arrow sorts them.
-    fn expected(batches: &[RecordBatch]) -> RecordBatch {
-        let all = concat_batches(&Stream::Accelerometer.schema(), batches).unwrap();
-        let column = |name| SortColumn {
+    fn steps() -> impl Strategy<Value = RecordBatch> {
+        let rows = (0..4_i64, "[de]", prop::option::of(-1..2));
+        prop::collection::vec(rows, 0..12).prop_map(|rows| {
+            let times: Int64Array = rows.iter().map(|row| row.0).collect();
+            let serials: StringArray = rows.iter().map(|row| Some(row.1.as_str())).collect();
+            let distances: Int32Array = rows.iter().map(|row| row.2).collect();
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(times), Arc::new(serials), Arc::new(distances)];
+            RecordBatch::try_new(Stream::StepTrainer.schema(), columns).unwrap()
+        })
+    }
+
+    /// As arrow sorts them: by time, then by the other columns.
+    fn expected(schema: &SchemaRef, batches: &[RecordBatch], time: &str) -> RecordBatch {
+        let all = concat_batches(schema, batches).unwrap();
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let names = std::iter::once(time).chain(names.filter(|name| *name != time));
+        let columns = names.map(|name| SortColumn {
             values: Arc::clone(all.column_by_name(name).unwrap()),
             options: None,
-        };
-        let order = ["timestamp", "user", "x", "y", "z"].map(column);
-        take_record_batch(&all, &lexsort_to_indices(&order, None).unwrap()).unwrap()
+        });
+        let order = lexsort_to_indices(&columns.collect::<Vec<_>>(), None).unwrap();
+        take_record_batch(&all, &order).unwrap()
     }
 
-    /// What a row says, with the bits of its numbers.
-    fn said(batch: &RecordBatch) -> Vec<(String, i64, [Option<u64>; 3])> {
-        let axis = |name| batch.column_by_name(name).unwrap().as_primitive::<Float64Type>();
-        let users = batch.column(0).as_string::<i32>();
-        let times = batch.column(1).as_primitive::<Int64Type>();
-        let bits =
-            |axis: &Float64Array, row| (!axis.is_null(row)).then(|| axis.value(row).to_bits());
-        let row = |row| {
-            let axes = [axis("x"), axis("y"), axis("z")];
-            (users.value(row).to_owned(), times.value(row), axes.map(|axis| bits(axis, row)))
+    /// What rows say, to the bit: no number is equal to itself that is none.
+    fn said(batch: &RecordBatch) -> Vec<String> {
+        let said = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64Type>() {
+            Some(axis) if !axis.is_null(row) => format!("{:x}", axis.value(row).to_bits()),
+            _ => format!("{:?}", column.slice(row, 1)),
         };
+        let row = |row| batch.columns().iter().map(|column| said(column, row)).collect();
         (0..batch.num_rows()).map(row).collect()
     }
 
     proptest! {
         #[test]
         fn rows_of_any_number_of_batches_are_in_the_order_arrow_has(
-            batches in prop::collection::vec(prop::collection::vec(reading(), 0..12), 0..5),
+            motions in prop::collection::vec(motions(), 0..5),
+            steps in prop::collection::vec(steps(), 0..5),
         ) {
-            let batches: Vec<_> = batches.iter().map(|readings| batch(readings)).collect();
-            let schema = Stream::Accelerometer.schema();
-            let ordered = in_order(&schema, &batches, "timestamp").unwrap();
-            prop_assert_eq!(said(&ordered), said(&expected(&batches)));
-            let again = in_order(&schema, std::slice::from_ref(&ordered), "timestamp").unwrap();
+            let (batches, chosen): (Vec<_>, Vec<_>) = motions.into_iter().unzip();
+            let (schema, time) = (Stream::Accelerometer.schema(), "timestamp");
+            let ordered = in_order(&schema, &batches, time).unwrap();
+            prop_assert_eq!(said(&ordered), said(&expected(&schema, &batches, time)));
+            let again = in_order(&schema, std::slice::from_ref(&ordered), time).unwrap();
             prop_assert_eq!(said(&again), said(&ordered));
+
+            let (mut places, mut filtered) = (Vec::new(), Vec::new());
+            for ((batch, chosen), number) in batches.iter().zip(chosen).zip(0..) {
+                let times = batch.column_by_name(time).unwrap().as_primitive::<Int64Type>();
+                let all = Place::all(number, times.values());
+                places.extend(all.zip(&chosen).filter_map(|(place, is)| is.then_some(place)));
+                filtered.push(filter_record_batch(batch, &BooleanArray::from(chosen)).unwrap());
+            }
+            let ordered = these_in_order(&schema, &batches, places, time).unwrap();
+            prop_assert_eq!(said(&ordered), said(&expected(&schema, &filtered, time)));
+
+            let (schema, time) = (Stream::StepTrainer.schema(), "sensorreadingtime");
+            let ordered = in_order(&schema, &steps, time).unwrap();
+            prop_assert_eq!(said(&ordered), said(&expected(&schema, &steps, time)));
         }
     }
 }

@@ -12,7 +12,7 @@ use lake::report::Report;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
 use crate::motions::{MOTION_TIME, Motions};
-use crate::transform::{Owners, Pairing, Pairs, STEP_TIME, devices, span_of};
+use crate::transform::{Owners, Pairing, Pairs, STEP_TIME, Steps, devices, span_of};
 use crate::{Input, owners};
 
 /// Pairs made at once.
@@ -44,9 +44,10 @@ pub(crate) async fn together(
     if steps.opened.value.is_large() {
         return Ok(Joined::TooMany);
     }
-    let Some(batch) = steps.read(lake, 0).await? else { return Ok(Joined::Moved) };
-    let owners = owners_of(lake, &batch).await?;
-    let mut pairs = Pairs::new(&batch, motions, pairing(lake, owners.as_ref())).map_err(failed)?;
+    let Some(readings) = steps.read(lake, 0).await? else { return Ok(Joined::Moved) };
+    let owners = owners_of(lake, &readings).await?;
+    let steps = Steps::of(readings);
+    let mut pairs = Pairs::new(&steps, motions, pairing(lake, owners.as_ref())).map_err(failed)?;
     // Far below what is written as it passes: so which way it was derived does not show.
     let bytes_max = lake.bounds.held_bytes_max / 2;
     let pairs_max = usize::try_from(bytes_max / PAIR_BYTES).unwrap_or(usize::MAX);
@@ -136,11 +137,12 @@ impl Join<'_> {
     /// Pairs everything; `false` if an input moved.
     async fn all(&mut self, steps: &Input, motions: &[Input]) -> Result<bool, Error> {
         for group in 0..steps.opened.value.groups() {
-            let Some(batch) = steps.read(self.lake, group).await? else { return Ok(false) };
-            let Some(span) = span_of(&batch, STEP_TIME).map_err(failed)? else { continue };
-            let owners = owners_of(self.lake, &batch).await?;
+            let Some(readings) = steps.read(self.lake, group).await? else { return Ok(false) };
+            let Some(span) = span_of(&readings, STEP_TIME).map_err(failed)? else { continue };
+            let owners = owners_of(self.lake, &readings).await?;
+            let steps = Steps::of(readings);
             for motion in motions {
-                if !self.with(&batch, span, owners.as_ref(), motion).await? {
+                if !self.with(&steps, span, owners.as_ref(), motion).await? {
                     return Ok(false);
                 }
             }
@@ -151,7 +153,7 @@ impl Join<'_> {
     /// Pairs step readings with those of an accelerometer object; `false` if that moved.
     async fn with(
         &mut self,
-        steps: &RecordBatch,
+        steps: &Steps,
         span: Span,
         owners: Option<&Owners>,
         motion: &Input,
@@ -161,8 +163,8 @@ impl Join<'_> {
             if opened.span(group, MOTION_TIME).is_some_and(|other| !other.overlaps(span)) {
                 continue;
             }
-            let Some(motions) = motion.read(self.lake, group).await? else { return Ok(false) };
-            let motions = Motions::of(&motions).map_err(failed)?;
+            let Some(readings) = motion.read(self.lake, group).await? else { return Ok(false) };
+            let motions = Motions::within(readings, span).map_err(failed)?;
             let mut pairs =
                 Pairs::new(steps, &motions, pairing(self.lake, owners)).map_err(failed)?;
             while let Some(rows) = pairs.next(PAIRS_MAX).map_err(failed)? {

@@ -42,7 +42,7 @@ use tokio::sync::OnceCell;
 
 use self::join::Joined;
 pub use self::motions::Motions;
-pub use self::transform::{Owners, Pairing, Pairs};
+pub use self::transform::{Owners, Pairing, Pairs, Steps};
 
 /// The function.
 pub struct MachineLearningCurated;
@@ -246,8 +246,8 @@ struct Inputs {
 }
 
 /// Of the memory for documents, the share that encoded readings may have which are put together:
-/// decoded they take some fifteen times as much.
-const TOGETHER_SHARE: u64 = 16;
+/// decoded they take some fifteen times as much, and up to as much again in one order of time.
+const TOGETHER_SHARE: u64 = 24;
 
 impl Inputs {
     /// The accelerometer readings of the day; whoever asks first puts them together.

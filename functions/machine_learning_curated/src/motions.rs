@@ -14,6 +14,7 @@ use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::ArrowError;
 use lake::key::{KeyHash, LakeKey};
+use lake::layout::Span;
 use lake::order::Place;
 use lake::policy::Identity;
 use lake::search::before;
@@ -22,6 +23,8 @@ use crate::transform::{strings, times};
 
 /// Time of an accelerometer reading, epoch milliseconds.
 pub(crate) const MOTION_TIME: &str = "timestamp";
+/// Whose it is.
+pub(crate) const USER: &str = "user";
 /// What it measured.
 pub(crate) const AXES: [&str; 3] = ["x", "y", "z"];
 
@@ -58,6 +61,14 @@ impl Motions {
         Self::merged(std::slice::from_ref(batch))
     }
 
+    /// Those of a batch, which is sorted by time, that lie in a span of time.
+    pub(crate) fn within(batch: RecordBatch, span: Span) -> Result<Self, ArrowError> {
+        let times = times(&batch, MOTION_TIME)?;
+        let first = times.partition_point(|time| *time < span.first_ms);
+        let count = times[first..].partition_point(|time| *time <= span.last_ms);
+        Self::of(&batch.slice(first, count))
+    }
+
     /// Those of many batches, each of which is sorted by time.
     pub fn merged(batches: &[RecordBatch]) -> Result<Self, ArrowError> {
         let mut places = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
@@ -65,14 +76,15 @@ impl Motions {
         let mut sources = Vec::with_capacity(batches.len());
         for (batch, number) in batches.iter().zip(0..) {
             places.extend(Place::all(number, times(batch, MOTION_TIME)?));
-            sources.push(Columns::of(batch, &mut numbers)?);
+            sources.push(Readings::of(batch, &mut numbers)?);
         }
         // A stable sort merges what is sorted already.
         places.sort_by_key(|place| place.time_ms);
         let reading = |place: &Place| sources[place.batch as usize].reading(place.row as usize);
         let readings = places.iter().map(reading).collect();
         let absent = [0, 1, 2].map(|axis| sources.iter().any(|it| it.axes[axis].null_count() > 0));
-        let times: Vec<i64> = places.into_iter().map(|place| place.time_ms).collect();
+        let times: Vec<i64> = places.iter().map(|place| place.time_ms).collect();
+        drop(places);
         let mut users: Vec<(&str, u32)> = numbers.into_iter().collect();
         users.sort_unstable_by_key(|(_, number)| *number);
         let users = users.into_iter().map(|(text, _)| User::new(text)).collect();
@@ -161,18 +173,19 @@ impl User {
 }
 
 /// The columns of a batch, with the number of each row's user.
-struct Columns<'a> {
+struct Readings<'a> {
     axes: [&'a Float64Array; 3],
     users: Vec<u32>,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> Readings<'a> {
     fn of(batch: &'a RecordBatch, numbers: &mut HashMap<&'a str, u32>) -> Result<Self, ArrowError> {
         let mut number = |user| {
             let next = numbers.len() as u32;
             *numbers.entry(user).or_insert(next)
         };
-        let users = strings(batch, "user")?;
+        // Each has one: a record without is quarantined.
+        let users = strings(batch, USER)?;
         let users = (0..users.len()).map(|row| number(users.value(row))).collect();
         let [x, y, z] = AXES.map(|name| batch.schema_ref().index_of(name));
         let axis = |column| batch.column(column).as_primitive::<Float64Type>();

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
@@ -14,12 +14,12 @@ use arrow_schema::{ArrowError, DataType};
 use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
-use lake::order::{Columns, Place};
+use lake::order::Column;
 use lake::policy::Identity;
 use lake::search::before;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
-use crate::motions::{AXES, MOTION_TIME, Motions, Reading};
+use crate::motions::{AXES, MOTION_TIME, Motions, Reading, USER};
 
 /// Time of a step reading, epoch milliseconds.
 pub(crate) const STEP_TIME: &str = "sensorreadingtime";
@@ -40,11 +40,37 @@ pub struct Pairing<'a> {
     pub key: &'a LakeKey,
 }
 
+/// Step readings, sorted by time.
+pub struct Steps {
+    readings: RecordBatch,
+    /// With what is said of whose they are, once it was asked for.
+    said: OnceLock<RecordBatch>,
+}
+
+impl Steps {
+    /// Those of a batch.
+    pub fn of(readings: RecordBatch) -> Self {
+        Self { readings, said: OnceLock::new() }
+    }
+
+    /// With what is said under a policy of whose they are: always the same one.
+    fn said(&self, identity: Identity, key: &LakeKey) -> Result<&RecordBatch, ArrowError> {
+        if let Some(said) = self.said.get() {
+            return Ok(said);
+        }
+        let serial = self.readings.schema_ref().index_of(SERIAL)?;
+        let mut columns = self.readings.columns().to_vec();
+        let pseudonym = |text: &str| key.device_pseudonym(text);
+        columns[serial] = identified(&columns[serial], identity, pseudonym);
+        let said = RecordBatch::try_new(self.readings.schema(), columns)?;
+        Ok(self.said.get_or_init(|| said))
+    }
+}
+
 /// Pairs step readings with the accelerometer readings of the same time; with those of the same
 /// person only, where the owners are given. Both are sorted by time.
 pub struct Pairs<'a> {
-    /// The step readings, with what is said of whose they are.
-    said: RecordBatch,
+    steps: &'a Steps,
     motions: &'a Motions,
     pairing: Pairing<'a>,
     step_times: &'a [i64],
@@ -69,18 +95,18 @@ pub(crate) struct Pair {
 impl<'a> Pairs<'a> {
     /// Begins to pair.
     pub fn new(
-        steps: &'a RecordBatch,
+        steps: &'a Steps,
         motions: &'a Motions,
         pairing: Pairing<'a>,
     ) -> Result<Self, ArrowError> {
-        let step_times = times(steps, STEP_TIME)?;
+        let step_times = times(&steps.readings, STEP_TIME)?;
         let first = motions.before(0, step_times.first().copied().unwrap_or(i64::MIN));
         Ok(Self {
-            said: said(steps, pairing.identity, pairing.key)?,
+            steps,
             motions,
             pairing,
             step_times,
-            serials: strings(steps, SERIAL)?,
+            serials: strings(&steps.readings, SERIAL)?,
             devices: Hashes::default(),
             step: 0,
             first,
@@ -150,14 +176,14 @@ impl<'a> Pairs<'a> {
 
     /// Puts pairs into the order of the rows they make ([`lake::order`]), so that these are made in it.
     pub(crate) fn sort(&self, found: &mut [Pair]) -> Result<(), ArrowError> {
-        let column = |name| Columns::of([&self.said], name);
+        let Pairing { identity, key, .. } = self.pairing;
+        let said = self.steps.said(identity, key)?;
+        let column = |name| Column::of([said], name);
         let (serials, distances) = (column(SERIAL)?, column("distancefromobject")?);
-        let place = |step| Place { time_ms: 0, batch: 0, row: step };
         let steps = |a, b| {
-            let (a, b) = (&place(a), &place(b));
+            let (a, b) = ((0, a), (0, b));
             serials.compare(a, b).then_with(|| distances.compare(a, b))
         };
-        let Pairing { identity, key, .. } = self.pairing;
         let time = |pair: &Pair| self.step_times[pair.step as usize];
         for same in found.chunk_by_mut(|a, b| time(a) == time(b)) {
             same.sort_unstable_by(|a, b| {
@@ -173,28 +199,21 @@ impl<'a> Pairs<'a> {
         let Pairing { identity, key, .. } = self.pairing;
         let steps: UInt32Array = found.iter().map(|pair| pair.step).collect();
         let motions = || found.iter().map(|pair| &pair.motion);
+        let said = self.steps.said(identity, key)?;
         let schema = MACHINE_LEARNING_CURATED.schema();
         let columns = schema.fields().iter().map(|field| {
             let name = field.name().as_str();
             // Both were recorded at the same time.
             let of_steps = if name == MOTION_TIME { STEP_TIME } else { name };
-            match (self.said.column_by_name(of_steps), AXES.iter().position(|it| *it == name)) {
+            match (said.column_by_name(of_steps), AXES.iter().position(|it| *it == name)) {
                 (Some(column), _) => take(column, &steps, None),
                 (None, Some(axis)) => Ok(self.motions.axis(axis, motions())),
-                (None, None) => Ok(self.motions.users(motions(), identity, key)),
+                (None, None) if name == USER => Ok(self.motions.users(motions(), identity, key)),
+                (None, None) => Err(ArrowError::SchemaError(format!("neither has a {name}"))),
             }
         });
         RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
     }
-}
-
-/// Step readings with what is said under a policy of whose they are.
-fn said(steps: &RecordBatch, identity: Identity, key: &LakeKey) -> Result<RecordBatch, ArrowError> {
-    let column = steps.schema_ref().index_of(SERIAL)?;
-    let serials = identified(steps.column(column), identity, |text| key.device_pseudonym(text));
-    let mut columns = steps.columns().to_vec();
-    columns[column] = serials;
-    RecordBatch::try_new(steps.schema(), columns)
 }
 
 /// First and last time of rows that are sorted by it; `None` without rows.
@@ -279,19 +298,25 @@ mod tests {
     }
 
     fn motions(rows: &[(&str, i64)]) -> RecordBatch {
-        moved(&rows.iter().map(|(user, time)| (*user, *time, 1)).collect::<Vec<_>>())
+        let rows: Vec<_> = rows.iter().map(|(user, time)| (*user, *time, [Some(1.0); 3])).collect();
+        moved(&rows)
     }
 
-    /// By user and time; of one who did not move there is nothing of one axis.
-    fn moved(rows: &[(&str, i64, i32)]) -> RecordBatch {
+    type Axes = [Option<f64>; 3];
+
+    fn axis() -> impl Strategy<Value = Option<f64>> {
+        prop::sample::select(vec![None, Some(-0.0), Some(0.0), Some(1.0)])
+    }
+
+    /// By user, time and axes.
+    fn moved(rows: &[(&str, i64, Axes)]) -> RecordBatch {
         let users: StringArray = rows.iter().map(|row| Some(row.0)).collect();
         let times: Int64Array = rows.iter().map(|row| row.1).collect();
-        let axis = |value: &dyn Fn(i32) -> Option<f64>| -> ArrayRef {
-            Arc::new(rows.iter().map(|row| value(row.2)).collect::<Float64Array>())
-        };
-        let (x, y) = (axis(&|_| Some(0.5)), axis(&|far| (far > 0).then_some(1.0)));
-        let z = axis(&|far| Some(f64::from(far)));
-        let columns: Vec<ArrayRef> = vec![Arc::new(users), Arc::new(times), x, y, z];
+        let axes = [0, 1, 2].map(|axis| {
+            Arc::new(rows.iter().map(|row| row.2[axis]).collect::<Float64Array>()) as ArrayRef
+        });
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(users), Arc::new(times)];
+        columns.extend(axes);
         RecordBatch::try_new(Stream::Accelerometer.schema(), columns).unwrap()
     }
 
@@ -300,7 +325,7 @@ mod tests {
         fn pairs_in_order_make_rows_in_order(
             steps_of in prop::collection::vec((0..3_i64, "[de]", 0..2), 0..6),
             motions_of in prop::collection::vec(
-                prop::collection::vec(("[aAb]", 0..3_i64, 0..2), 0..5), 0..4,
+                prop::collection::vec(("[aAb]", 0..3_i64, [axis(), axis(), axis()]), 0..5), 0..4,
             ),
         ) {
             let key = LakeKey::new(&[1; 16]).unwrap();
@@ -308,9 +333,9 @@ mod tests {
                 steps_of.iter().map(|(time, serial, far)| (*time, serial.as_str(), *far)).collect();
             let schema = Stream::StepTrainer.schema();
             let steps = in_order(&schema, &[steps(&steps_of)], STEP_TIME).unwrap();
-            let object = |rows: &Vec<(String, i64, i32)>| {
+            let object = |rows: &Vec<(String, i64, Axes)>| {
                 let rows: Vec<_> =
-                    rows.iter().map(|(user, time, x)| (user.as_str(), *time, *x)).collect();
+                    rows.iter().map(|(user, time, axes)| (user.as_str(), *time, *axes)).collect();
                 let schema = Stream::Accelerometer.schema();
                 in_order(&schema, &[moved(&rows)], MOTION_TIME).unwrap()
             };
@@ -318,6 +343,7 @@ mod tests {
             let motions = Motions::merged(&batches).unwrap();
             for identity in [Identity::Clear, Identity::Pseudonym, Identity::None] {
                 let pairing = Pairing { owners: None, identity, key: &key };
+                let steps = Steps::of(steps.clone());
                 let mut pairs = Pairs::new(&steps, &motions, pairing).unwrap();
                 let mut found = pairs.find(usize::MAX);
                 let unsorted = pairs.rows(&found).unwrap();
@@ -334,10 +360,15 @@ mod tests {
             (motions(&[("A", 2), ("b", 2), ("b", 3)]), motions(&[("a", 1), ("a", 4)]));
         let pairing = Pairing { owners, identity, key };
         let merged = Motions::merged(&[first.clone(), second.clone()]).unwrap();
-        let apart = [Motions::of(&first).unwrap(), Motions::of(&second).unwrap()];
+        let span = span_of(&steps, STEP_TIME).unwrap().unwrap();
+        let apart = [first, second].map(|batch| {
+            let batch = in_order(&batch.schema(), &[batch], MOTION_TIME).unwrap();
+            Motions::within(batch, span).unwrap()
+        });
         let paired = |motions: &[Motions]| {
             let mut rows = Vec::new();
             for motions in motions {
+                let steps = Steps::of(steps.clone());
                 let mut pairs = Pairs::new(&steps, motions, pairing).unwrap();
                 // One at a time: it goes on where it stopped.
                 rows.extend(std::iter::from_fn(|| pairs.next(1).unwrap()));

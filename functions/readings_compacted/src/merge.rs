@@ -130,6 +130,7 @@ impl<'a> Merge<'a> {
         let group_rows = usize::try_from(of_half).unwrap_or(usize::MAX);
         let group_rows = group_rows.clamp(1, self.lake.bounds.row_group_rows.max(1));
         let rows = sorted(self.day.table(), &held.batches, self.day.time_column())?;
+        drop(held);
         let sure = times(&rows, self.day).partition_point(|time| *time < next_ms);
         let mut from = 0;
         while from < rows.num_rows() && (all || rows.num_rows() - from > group_rows) {

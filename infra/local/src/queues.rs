@@ -202,8 +202,8 @@ fn falls_into_all_parts(function: FunctionName, key: &ObjectKey) -> bool {
         && layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_none()
 }
 
-/// Whether those of a function's keys that are of one day ask for the same work: shared out among
-/// workers, it would be looked at, and done, by each of them.
+/// Whether those of a function's keys that are of one day ask for the same work, as they do where
+/// their times overlap: shared out among workers, it would be looked at, and done, by each of them.
 fn falls_into_days(function: FunctionName, key: &ObjectKey) -> bool {
     function == FunctionName::MachineLearningCurated
         && key.after(layout::TRUSTED_ACCELEROMETER).is_some()
@@ -240,7 +240,8 @@ impl State {
     /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
     /// what they take differs, and whoever took a whole share may be the last by far. Few may be of one
     /// day, and have inputs in common. All, where each worker would have something to do with
-    /// every part; whole days, where the keys of a day ask for the same.
+    /// every part; whole days, where the keys of a day ask for the same as a rule. Never more than
+    /// `BATCH_MAX`.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         const FEW_MAX: usize = 64;

@@ -267,9 +267,9 @@ impl Sorted {
         };
         let mut ledger = Ledger::default();
         let mut admitted = Vec::new();
-        let mut batches = Vec::new();
-        for ((number, rows), batch) in day.rows.iter().zip(0..) {
-            let chunk = &held[*number];
+        let mut batches: Vec<RecordBatch> = Vec::new();
+        for (number, rows) in &day.rows {
+            let (chunk, batch) = (&held[*number], batches.len() as u32);
             let Some((_, times)) = keyed::<R>(&chunk.batch) else { continue };
             admitted.extend(rows.iter().filter_map(|row| {
                 let place = Place { time_ms: times[*row as usize], batch, row: *row };

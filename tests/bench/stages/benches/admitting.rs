@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accelerometer_landing_to_trusted::FUNCTION;
-use arrow_select::concat::concat_batches;
 use customer_landing_to_trusted::CustomerLandingToTrusted;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -15,8 +14,8 @@ use lake::function::Function;
 use lake::key::ObjectKey;
 use lake::lake::Lake;
 use lake::object;
-use lake::policy::Policies;
 use lake::order::in_order;
+use lake::policy::Policies;
 use lake::store::{MemoryStore, Precondition};
 use lake::tables::{ACCELEROMETER_TRUSTED, Stream};
 use stages::{feeds, peers, rows};
@@ -98,11 +97,9 @@ fn of_it_sorting(bencher: Bencher<'_, '_>, rows: usize) {
     let stream = Stream::Accelerometer;
     let lines = feeds::first_lines(stream, rows / 2);
     let (schema, batches) = (stream.schema(), peers::lake(stream, lines));
-    bencher
-        .counter(ItemsCount::new(rows))
-        .bench(|| {
-            in_order(&schema, divan::black_box(&batches), "timestamp").expect("rows in order")
-        });
+    bencher.counter(ItemsCount::new(rows)).bench(|| {
+        in_order(&schema, divan::black_box(&batches), "timestamp").expect("rows in order")
+    });
 }
 
 /// Of half of the rows: about so many are admitted.

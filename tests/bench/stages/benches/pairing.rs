@@ -5,7 +5,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use lake::policy::Identity;
 use lake::tables::Stream;
-use machine_learning_curated::{Motions, Pairing, Pairs};
+use machine_learning_curated::{Motions, Pairing, Pairs, Steps};
 use stages::rows::{self, later, pairing, readings};
 
 fn main() {
@@ -17,8 +17,9 @@ const ROWS_MAX: usize = 64 << 10;
 
 fn pairs(bencher: Bencher<'_, '_>, steps: &RecordBatch, motions: &RecordBatch, how: Pairing<'_>) {
     let all = || {
-        let motions = Motions::of(divan::black_box(motions).clone()).expect("times");
-        let mut pairs = Pairs::new(divan::black_box(steps), &motions, how).expect("pairs");
+        let motions = Motions::of(divan::black_box(motions)).expect("times");
+        let steps = Steps::of(divan::black_box(steps).clone());
+        let mut pairs = Pairs::new(&steps, &motions, how).expect("pairs");
         let mut rows = 0;
         while let Some(batch) = pairs.next(ROWS_MAX).expect("pairs") {
             rows += batch.num_rows();

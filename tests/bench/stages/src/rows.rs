@@ -5,16 +5,15 @@ use std::sync::LazyLock;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
-use arrow_select::concat::concat_batches;
 use lake::derivation::sorted;
 use lake::key::LakeKey;
 use lake::object::{Footer, Ledger, Version};
-use lake::policy::Identity;
 use lake::order::in_order;
+use lake::policy::Identity;
 use lake::tables::{
     ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream, Table,
 };
-use machine_learning_curated::{Motions, Pairing, Pairs};
+use machine_learning_curated::{Motions, Pairing, Pairs, Steps};
 
 use crate::{feeds, peers};
 
@@ -56,8 +55,8 @@ impl Rows {
             Self::Noisy => noisy(&readings(Stream::Accelerometer, rows)),
             Self::StepTrainer => readings(Stream::StepTrainer, rows),
             Self::MachineLearning => {
-                let steps = readings(Stream::StepTrainer, rows / 2);
-                let motions = Motions::of(readings(Stream::Accelerometer, 2 * rows));
+                let steps = Steps::of(readings(Stream::StepTrainer, rows / 2));
+                let motions = Motions::of(&readings(Stream::Accelerometer, 2 * rows));
                 let motions = motions.expect("times");
                 let mut pairs = Pairs::new(&steps, &motions, pairing()).expect("pairs");
                 let pairs = pairs.next(rows).expect("pairs").expect("some");
