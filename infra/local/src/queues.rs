@@ -35,6 +35,8 @@ struct State {
     /// Draws what comes next, where events are to be delivered out of order.
     chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
+    /// How often keys were handed out of a stage since it last had none.
+    handed_out: BTreeMap<Stage, usize>,
     /// Keys that were ever queued.
     queued: u64,
     /// Keys that were worked on.
@@ -142,6 +144,9 @@ impl Queues {
                 let mut state = self.state();
                 state.waiting.retain(|_, keys| !keys.is_empty());
                 state.running.retain(|_, running| *running > 0);
+                let State { waiting, running, handed_out, .. } = &mut *state;
+                handed_out
+                    .retain(|stage, _| waiting.contains_key(stage) || running.contains_key(stage));
                 let first = state.waiting.keys().next().copied();
                 let ahead = state.running.keys().next().copied();
                 let drawn = match (first, ahead) {
@@ -154,6 +159,7 @@ impl Queues {
                 };
                 if let Some((stage, keys)) = drawn {
                     *state.running.entry(stage).or_default() += 1;
+                    *state.handed_out.entry(stage).or_default() += 1;
                     return Some(Batch { queues: Arc::clone(self), stage, keys });
                 }
             }
@@ -202,6 +208,11 @@ fn falls_into_all_parts(function: FunctionName, key: &ObjectKey) -> bool {
         && layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_none()
 }
 
+/// Whether what a function makes of keys of one day has inputs in common.
+fn has_inputs_in_common(function: FunctionName) -> bool {
+    function == FunctionName::MachineLearningCurated
+}
+
 /// Whether those of a function's keys that are of one day ask for the same work, as they do where
 /// their times overlap: shared out among workers, it would be looked at, and done, by each of them.
 fn falls_into_days(function: FunctionName, key: &ObjectKey) -> bool {
@@ -238,17 +249,24 @@ impl State {
     }
 
     /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
-    /// what they take differs, and whoever took a whole share may be the last by far. Few may be of one
-    /// day, and have inputs in common. All, where each worker would have something to do with
+    /// what they take differs, and whoever took a whole share may be the last by far. Few where the keys
+    /// of a day have inputs in common are shared out at once, and never one by one: each time those
+    /// are read and put in order again. All, where each worker would have something to do with
     /// every part; whole days, where the keys of a day ask for the same as a rule. Never more than
     /// `BATCH_MAX`.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         const FEW_MAX: usize = 64;
+        const IN_COMMON_MIN: usize = 8;
+        let handed_out = self.handed_out.get(&stage).copied().unwrap_or_default();
         let waiting = self.waiting.entry(stage).or_default();
         let all = waiting.keys().next().is_some_and(|key| falls_into_all_parts(stage.0, key));
         let share = match waiting.len().div_ceil(workers) {
             _ if all || workers == 1 => waiting.len(),
+            fair @ ..=FEW_MAX if has_inputs_in_common(stage.0) => {
+                let others = workers.saturating_sub(handed_out);
+                if others > 0 { waiting.len().div_ceil(others) } else { fair.max(IN_COMMON_MIN) }
+            }
             fair @ ..=FEW_MAX => fair,
             fair => (2 * fair).div_ceil(3),
         };
@@ -341,6 +359,34 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+
+    #[test]
+    fn few_keys_with_inputs_in_common_are_shared_out_at_once() {
+        let queues = Arc::new(Queues::new(None));
+        let announce = |count| {
+            for number in 0..count {
+                let key = format!("trusted/step_trainer/reading_date=2026-01-30/{number}.parquet");
+                queues.announce(&ObjectKey::new(key));
+            }
+        };
+        let next = || {
+            let mut context = Context::from_waker(Waker::noop());
+            match pin!(queues.next(2)).poll(&mut context) {
+                Poll::Ready(Some(batch)) => batch,
+                _ => panic!("no keys are handed out"),
+            }
+        };
+        announce(30);
+        let (one, other) = (next(), next());
+        assert_eq!([one.keys.len(), other.keys.len()], [15, 15]);
+        announce(12);
+        let late = next();
+        assert_eq!(late.keys.len(), 8, "the others are at work");
+        drop((one, other, late));
+        let rest = next();
+        assert_eq!(rest.keys.len(), 4);
+        assert_eq!(rest.function(), FunctionName::MachineLearningCurated);
+    }
 
     #[test]
     fn a_worker_takes_whole_days_where_the_keys_of_a_day_ask_for_the_same() {
