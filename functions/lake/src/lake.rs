@@ -72,14 +72,14 @@ impl Settings {
 /// - `concurrency` times a few `small_bytes_max` for the small ones, and
 /// - `large_max` times four times `held_bytes_max` for the large ones, of all invocations of the
 ///   process together: what is held, the same in order, the same encoded, and the numbers it is
-///   put in order by. What takes more is read again and written row group by row group, sorted within each; then there are
-///   `open_bytes_max` for the uploads that are open, or for customer records that wait to be folded
-///   with those of other objects;
+///   put in order by. What takes more is read again and written row group by row group, sorted
+///   within each; then there are `open_bytes_max` for the uploads that are open, or for customer
+///   records that wait to be folded with those of other objects;
 ///
-/// beside `cache_bytes_max` (in machine_learning_curated as much again at the most, for the readings of
-/// a day while they are put together), the reader (a batch, the longest record and a few hundred KiB), and
-/// what grows with the people, not with their readings: the register parts, and 150 bytes or so for
-/// each distinct key of a landing object.
+/// beside `cache_bytes_max` (in machine_learning_curated as much again at the most, for the readings
+/// of a day while they are put together), the reader (a batch, the longest record and a few hundred
+/// KiB), and what grows with the people, not with their readings: the register parts, and 150 bytes or
+/// so for each distinct key of a landing object.
 ///
 /// What is held and where a row group ends depend on the rows alone, never on how they arrived: so
 /// that derived objects stay pure functions, down to the byte.

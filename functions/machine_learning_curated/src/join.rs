@@ -62,6 +62,7 @@ pub(crate) async fn together(
     };
     pairs.sort(&mut found).map_err(failed)?;
     let rows = pairs.rows(&found).map_err(failed)?;
+    drop(found);
     if row_bytes(&rows) > bytes_max {
         return Ok(Joined::TooMany);
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chain::{FunctionName, ranked};
 use lake::key::{ETag, ObjectKey};
-use lake::layout;
+use lake::layout::{self, ReadingDate, Slice};
 use lake::store::{
     ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
 };
@@ -213,16 +213,11 @@ fn has_inputs_in_common(function: FunctionName) -> bool {
     function == FunctionName::MachineLearningCurated
 }
 
-/// Whether those of a function's keys that are of one day ask for the same work, as they do where
-/// their times overlap: shared out among workers, it would be looked at, and done, by each of them.
-fn falls_into_days(function: FunctionName, key: &ObjectKey) -> bool {
-    function == FunctionName::MachineLearningCurated
-        && key.after(layout::TRUSTED_ACCELEROMETER).is_some()
-}
-
-/// Where a key lies, without its name.
-fn folder(key: &ObjectKey) -> &str {
-    key.as_str().rsplit_once('/').map_or("", |(folder, _)| folder)
+/// The day of a key of which the others ask for the same work, as they do where their times overlap:
+/// shared out among workers, it would be looked at, and done, by each of them.
+fn day_as_one(function: FunctionName, key: &ObjectKey) -> Option<ReadingDate> {
+    let slice = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER)?;
+    has_inputs_in_common(function).then_some(slice.date)
 }
 
 impl State {
@@ -270,10 +265,10 @@ impl State {
             fair @ ..=FEW_MAX => fair,
             fair => (2 * fair).div_ceil(3),
         };
-        let last = waiting.keys().nth(share.saturating_sub(1)).cloned();
-        let day = last.as_ref().filter(|key| falls_into_days(stage.0, key)).map(folder);
-        let same = |key: &&ObjectKey| Some(folder(key)) == day;
-        let share = share + waiting.keys().skip(share).take_while(same).count();
+        let day_of = |key: &ObjectKey| day_as_one(stage.0, key);
+        let last = waiting.keys().nth(share.saturating_sub(1)).and_then(day_of);
+        let rest = waiting.keys().skip(share);
+        let share = share + rest.take_while(|key| last.is_some() && day_of(key) == last).count();
         let share = share.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
@@ -358,6 +353,8 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
+    use lake::key::Source;
+
     use super::*;
 
     #[test]
@@ -391,10 +388,13 @@ mod tests {
     #[test]
     fn a_worker_takes_whole_days_where_the_keys_of_a_day_ask_for_the_same() {
         let queues = Queues::new(None);
-        for day in ["2026-01-30", "2026-01-31"] {
+        for begun_ms in [1_769_731_200_000, 1_769_817_600_000] {
             for number in 0..5 {
-                let key = format!("trusted/accelerometer/reading_date={day}/{number}.parquet");
-                queues.announce(&ObjectKey::new(key));
+                let first_ms = begun_ms + number;
+                let date = ReadingDate::of(first_ms).unwrap();
+                let source = Source::of(&ObjectKey::new(number.to_string()));
+                let slice = Slice { date, first_ms, last_ms: first_ms, source };
+                queues.announce(&slice.key(layout::TRUSTED_ACCELEROMETER));
             }
         }
         let taken = |function| {

@@ -61,12 +61,6 @@ fn is_even(lake: &Lake, part: Part) -> bool {
     lake.settings.parts.all().step_by(2).any(|even| even == part)
 }
 
-/// The parts of customer_trusted whose people have readings of the evening.
-fn of_evening(lake: &Lake, parts: &[ObjectKey]) -> BTreeSet<String> {
-    let part = |key| layout::part_of_key(key, layout::TRUSTED_CUSTOMER).unwrap();
-    parts.iter().filter(|key| !is_even(lake, part(key))).map(ToString::to_string).collect()
-}
-
 /// An invocation with some keys, a message each.
 fn curate(lake: &Lake, keys: &[ObjectKey]) -> Outcome {
     let messages: Vec<_> = keys
@@ -75,6 +69,18 @@ fn curate(lake: &Lake, keys: &[ObjectKey]) -> Outcome {
         .collect();
     let event = events::sqs_batch(messages.iter().map(|(id, body)| (id.as_str(), body)));
     block_on(FunctionName::CustomerTrustedToCurated.invoke(lake, &event)).unwrap()
+}
+
+/// Curates all parts: those whose people have readings of the evening fail, and no others.
+fn fails_for_the_evening_only(store: &MemoryStore, lake: &Lake) {
+    let parts = keys(store, layout::TRUSTED_CUSTOMER);
+    let part = |key| layout::part_of_key(key, layout::TRUSTED_CUSTOMER).unwrap();
+    let of_evening: BTreeSet<String> =
+        parts.iter().filter(|key| !is_even(lake, part(key))).map(ToString::to_string).collect();
+    let failures = curate(lake, &parts).response.batch_item_failures.into_iter();
+    let failed: BTreeSet<String> = failures.map(|failure| failure.item_identifier).collect();
+    assert_eq!(failed, of_evening);
+    assert_eq!(keys(store, layout::CURATED_CUSTOMER).len(), parts.len() - failed.len());
 }
 
 fn manifest_of(landing: &str) -> ObjectKey {
@@ -107,12 +113,7 @@ fn a_manifest_that_cannot_be_read_costs_only_the_parts_of_its_people() {
     let store = trusted();
     put(&store, manifest_of(EVENING).as_str(), "no manifest".to_owned());
     let lake = open_with(&store, Policies::default(), PARTS);
-    let parts = keys(&store, layout::TRUSTED_CUSTOMER);
-    let outcome = curate(&lake, &parts);
-    let failures = outcome.response.batch_item_failures.into_iter();
-    let failed: BTreeSet<String> = failures.map(|failure| failure.item_identifier).collect();
-    assert_eq!(failed, of_evening(&lake, &parts));
-    assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len() - failed.len());
+    fails_for_the_evening_only(&store, &lake);
 }
 
 /// Others, who looked before the register was written, had nothing to change: no event is left that
@@ -176,13 +177,9 @@ fn a_manifest_that_fails_after_the_registers_are_written_costs_only_the_parts_of
         Ok(())
     });
     let lake = open_with(&failing, Policies::default(), PARTS);
-    let parts = keys(&store, layout::TRUSTED_CUSTOMER);
-    let outcome = curate(&lake, &parts);
-    let failures = outcome.response.batch_item_failures.into_iter();
-    let failed: BTreeSet<String> = failures.map(|failure| failure.item_identifier).collect();
-    assert_eq!(failed, of_evening(&lake, &parts));
-    assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len() - failed.len());
+    fails_for_the_evening_only(&store, &lake);
 
+    let parts = keys(&store, layout::TRUSTED_CUSTOMER);
     let outcome = curate(&open_with(&store, Policies::default(), PARTS), &parts);
     assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len());
