@@ -126,8 +126,8 @@ async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Er
 /// Everything that was decided on is compared with the register as it was noted *before*; so a
 /// slow invocation either finds the register moved, or has read what is newer. One case is left:
 /// others found nothing to change while this one, having read something older, did. Therefore what
-/// a write decided on presence is unconfirmed until it was decided again after the write; who dies
-/// in between leaves that to whoever comes next.
+/// a write decided on presence is unconfirmed until it was decided again after the write, and what
+/// follows from it is written; who dies in between leaves that to whoever comes next.
 async fn attempt(
     lake: &Lake,
     parts: &BTreeMap<Part, Arc<People>>,
@@ -231,25 +231,27 @@ struct Saved {
 }
 
 impl Saved {
-    /// Confirms what was decided, and projects it.
+    /// Projects what was decided, and then confirms it: who dies in between leaves it unconfirmed,
+    /// so that whoever comes next projects it, be it for another reason.
     async fn conclude(self, lake: &Lake, part: Part, decided: &Witnesses) -> Result<(), End> {
         let Self { target, etag, mut register, doubted } = self;
+        let is_as_before =
+            |(person, doubt): (&KeyHash, &Doubt)| doubt.witness == decided.get(person).copied();
+        if !doubted.iter().all(is_as_before) {
+            return Err(End::Moved("the accelerometer's manifests"));
+        }
+        let report = match project::project(lake, part, &target, &register).await? {
+            Ok(report) => report,
+            Err(what) => return Err(End::Moved(what)),
+        };
         if !register.unconfirmed.is_empty() {
-            let is_as_before =
-                |(person, doubt): (&KeyHash, &Doubt)| doubt.witness == decided.get(person).copied();
-            if !doubted.iter().all(is_as_before) {
-                return Err(End::Moved("the accelerometer's manifests"));
-            }
             register.unconfirmed.clear();
             let key = layout::curated_register(part);
             if lake.save(&key, &register, etag.as_ref()).await? == Put::Moved {
                 return Err(End::Moved("the register"));
             }
         }
-        Err(match project::project(lake, part, &target, &register).await? {
-            Ok(report) => End::Done(report),
-            Err(what) => End::Moved(what),
-        })
+        Err(End::Done(report))
     }
 }
 

@@ -100,8 +100,8 @@ pub struct CuratedRegister {
     pub consent: Consent,
     /// By `key(email)`.
     pub people: BTreeMap<KeyHash, CuratedRow>,
-    /// People whose presence was decided by a write that was not confirmed yet: whoever works on
-    /// the part decides it again.
+    /// People whose presence was decided by a write that was not confirmed yet, nor is it certain that
+    /// what follows from it was written: whoever works on the part decides it again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unconfirmed: BTreeSet<KeyHash>,
 }

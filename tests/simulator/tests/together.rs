@@ -14,7 +14,7 @@ use lake::events::{self, Message};
 use lake::function::Outcome;
 use lake::key::{ObjectKey, Part, Source};
 use lake::lake::Lake;
-use lake::layout;
+use lake::layout::{self, Slice};
 use lake::policy::Policies;
 use lake::store::{MemoryStore, Store, StoreError};
 use lake::tables::Stream;
@@ -183,4 +183,39 @@ fn a_manifest_that_fails_after_the_registers_are_written_costs_only_the_parts_of
     let outcome = curate(&open_with(&store, Policies::default(), PARTS), &parts);
     assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
     assert_eq!(keys(&store, layout::CURATED_CUSTOMER).len(), parts.len());
+}
+
+/// Whoever changed the witness is asked again with the landing object that was witness, and another
+/// one is by then.
+#[test]
+fn what_follows_from_another_witness_is_left_to_whoever_is_delivered_again() {
+    const NIGHT: &str = "landing/accelerometer/night.json";
+    let store = trusted();
+    let lake = open_with(&store, Policies::default(), PARTS);
+    finish(&lake, &[FunctionName::CustomerTrustedToCurated]);
+    let evening = store.snapshot()[&ObjectKey::new(EVENING)].1.clone();
+    put(&store, NIGHT, String::from_utf8(evening.to_vec()).unwrap());
+    finish(&lake, &[FunctionName::AccelerometerLandingToTrusted]);
+    block_on(store.delete(&ObjectKey::new(EVENING))).unwrap();
+    finish(&lake, &[FunctionName::AccelerometerLandingToTrusted]);
+
+    let of_evening = |key: &ObjectKey| {
+        let slice = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER).unwrap();
+        slice.source == Source::of(&ObjectKey::new(EVENING))
+    };
+    let mut changed = keys(&store, layout::TRUSTED_ACCELEROMETER);
+    changed.retain(of_evening);
+    let failing = store.before(|call, key| match key.after(layout::CURATED_CUSTOMER) {
+        Some(_) if call == "put" => {
+            let (key, source) = (key.clone(), "slow down".into());
+            Err(StoreError::Unavailable { operation: call, key, source })
+        }
+        _ => Ok(()),
+    });
+    let failed = curate(&open_with(&failing, Policies::default(), PARTS), &changed);
+    assert!(!failed.errors.is_empty());
+    let again = curate(&open_with(&store, Policies::default(), PARTS), &changed);
+    assert!(again.errors.is_empty(), "{:?}", again.errors);
+    let left = block_on(FunctionName::CustomerTrustedToCurated.unfinished(&lake)).unwrap();
+    assert_eq!(left, []);
 }
