@@ -4,7 +4,7 @@
 //! Parts that are asked for together are decided on together: their people have the same landing
 //! objects as witness, each of which is looked at once for all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
@@ -12,20 +12,18 @@ use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
 use lake::function::Done;
-use lake::key::{ETag, KeyHash, Part, Source};
+use lake::key::{ETag, KeyHash, Part};
 use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::registers::{CuratedRegister, TrustedPart, TrustedRow};
 use lake::report::Report;
 use lake::tables::CUSTOMER_CURATED;
 
+use crate::look::People;
 use crate::presence::{self, Witnesses};
 use crate::project;
 use crate::transform::{self, Doubt, Doubts, Follow};
-use crate::{Asked, trusted_part};
-
-/// The people of a part who are asked for, each with the landing objects of theirs that changed.
-type People = BTreeMap<KeyHash, BTreeSet<Source>>;
+use crate::trusted_part;
 
 /// How an attempt at a part ends.
 enum End {
@@ -41,28 +39,22 @@ impl From<Error> for End {
     }
 }
 
-/// Curates parts for some reasons. An error is of what they share: each alone may do without it.
+/// Curates parts, of which these people are asked for. An error is of what they share: each alone may
+/// do without it.
 pub(crate) async fn curate(
     lake: &Lake,
-    parts: BTreeMap<Part, Vec<Asked>>,
+    mut parts: BTreeMap<Part, Arc<People>>,
 ) -> Result<Vec<Done<Part>>, Error> {
-    lake.register(&CUSTOMER_CURATED).await?;
     let mut done = Vec::new();
-    let mut undecided = BTreeMap::new();
-    let looked = each(lake, parts, |(part, reasons)| (part, look(lake, part, reasons)));
-    for (part, people) in looked.await {
-        match people {
-            Ok(Some(people)) => drop(undecided.insert(part, Arc::new(people))),
-            Ok(None) => done.push((part, Ok(Report::default()))),
-            Err(error) => done.push((part, Err(error))),
-        }
+    if !parts.is_empty() {
+        lake.register(&CUSTOMER_CURATED).await?;
     }
     let mut moved = BTreeMap::new();
     for conflicts in 0..lake.bounds.attempts_max as u64 {
-        if undecided.is_empty() {
+        if parts.is_empty() {
             return Ok(done);
         }
-        for (part, end) in attempt(lake, &undecided).await? {
+        for (part, end) in attempt(lake, &parts).await? {
             let outcome = match end {
                 End::Done(report) => Ok(Report { conflicts, ..report }),
                 End::Failed(error) => Err(error),
@@ -71,54 +63,15 @@ pub(crate) async fn curate(
                     continue;
                 }
             };
-            undecided.remove(&part);
+            parts.remove(&part);
             done.push((part, outcome));
         }
     }
-    done.extend(undecided.into_keys().map(|part| {
+    done.extend(parts.into_keys().map(|part| {
         let moved = moved.get(&part).copied().unwrap_or_default();
         (part, Err(lake.contended(format!("curate part {part}"), moved)))
     }));
     Ok(done)
-}
-
-/// The people who are asked for; `None` if nothing needs a decision.
-async fn look(lake: &Lake, part: Part, reasons: Vec<Asked>) -> Result<Option<People>, Error> {
-    let mut people = People::new();
-    let mut whole = false;
-    for reason in reasons {
-        match reason {
-            Asked::Whole => whole = true,
-            Asked::Person(person, source) => {
-                people.entry(person).or_default().insert(source);
-            }
-        }
-    }
-    Ok((whole || !is_decided(lake, part, &people).await?).then_some(people))
-}
-
-/// Whether nothing of what is asked needs a decision: they are not trusted, or another landing object
-/// is witness. That is what further readings come to, and a look at the register tells.
-///
-/// Not where the register is behind customer_trusted: whoever brings it up may have looked for
-/// witnesses before there were these readings. Whoever made it what it is brings what follows from it
-/// up to it, and is delivered again if it died before.
-///
-/// Nor where the witness itself is what changed, though it may be witness still: that may be the key
-/// which is delivered again.
-async fn is_decided(lake: &Lake, part: Part, people: &People) -> Result<bool, Error> {
-    let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-    let Some(register) = found.map(|found| found.value) else { return Ok(false) };
-    let consent = lake.settings.policies.consent;
-    if !register.unconfirmed.is_empty()
-        || register.consent != consent
-        || !Follow::new(&register, None, people, consent).doubts.is_empty()
-    {
-        return Ok(false);
-    }
-    let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
-    let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
-    Ok(trusted.as_ref() == register.trusted.as_ref().map(|trusted| &trusted.etag))
 }
 
 /// One attempt.
@@ -289,67 +242,4 @@ fn trusted_row(lake: &Lake, record: &Customer) -> Option<(KeyHash, TrustedRow)> 
         device: record.serial_number().map(|serial_number| lake.key.device(serial_number)),
     };
     Some((lake.key.person(record.email()), row))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use lake::catalog::StoreCatalog;
-    use lake::key::{LakeKey, Parts, Revision};
-    use lake::policy::Policies;
-    use lake::registers::CuratedRow;
-    use lake::store::{MemoryStore, Precondition};
-
-    use super::*;
-
-    /// Nothing in memory ever waits.
-    fn done<T>(future: impl Future<Output = T>) -> T {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => done,
-            Poll::Pending => panic!("it waits"),
-        }
-    }
-
-    #[test]
-    fn readings_of_somebody_unknown_are_decided_once_the_register_is_not_behind() {
-        let store = Arc::new(MemoryStore::default());
-        let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
-        let key = LakeKey::new(&[1; 16]).unwrap();
-        let parts = Parts::try_from(1).unwrap();
-        let lake = done(Lake::open(store, catalog, key, parts, Policies::default())).unwrap();
-        let (person, source) = (lake.key.person("ada@test.com"), Source::parse(&"a".repeat(16)));
-        let asked = BTreeMap::from([(person, source.into_iter().collect())]);
-        let part = person.part(parts);
-        let decided = || done(is_decided(&lake, part, &asked)).unwrap();
-        assert!(!decided(), "there is no register");
-
-        let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
-        let put = |bytes: &'static str| {
-            done(lake.put(&trusted, bytes.into(), Precondition::None)).unwrap()
-        };
-        let Put::Done(etag) = put("before") else { panic!("it moved") };
-        let follows = TrustedPart { etag, revision: "1".to_owned() };
-        let mut register = CuratedRegister { trusted: Some(follows), ..Default::default() };
-        let register_key = layout::curated_register(part);
-        let Put::Done(etag) = done(lake.save(&register_key, &register, None)).unwrap() else {
-            panic!("it moved")
-        };
-        assert!(decided(), "they are not trusted");
-
-        let _ = put("Ada may be in this one");
-        assert!(!decided(), "the register is behind");
-        let _ = put("before");
-        assert!(decided());
-        let row = CuratedRow {
-            trusted: Some(TrustedRow { digest: person, since_ms: 0, device: None }),
-            witness: None,
-            devices: BTreeSet::new(),
-            revision: Revision(1),
-        };
-        register.people.insert(person, row);
-        assert_ne!(done(lake.save(&register_key, &register, Some(&etag))).unwrap(), Put::Moved);
-        assert!(!decided(), "they are trusted and have no witness");
-    }
 }

@@ -10,6 +10,7 @@
 //! landing objects: they say whose readings each holds, and from when to when.
 
 mod curate;
+mod look;
 mod presence;
 mod project;
 mod transform;
@@ -31,6 +32,7 @@ use lake::tables::Stream;
 use tracing::warn;
 
 use self::curate::curate;
+use self::look::{Looked, look};
 
 /// The function.
 pub struct CustomerTrustedToCurated;
@@ -72,7 +74,8 @@ impl Function for CustomerTrustedToCurated {
     }
 
     async fn work(&self, lake: &Lake, part: &Part, reasons: Vec<Asked>) -> Result<Report, Error> {
-        let done = curate(lake, BTreeMap::from([(*part, reasons)])).await?;
+        let Looked { mut done, undecided } = look(lake, [(part, &reasons)]).await?;
+        done.extend(curate(lake, undecided).await?);
         let report = done.into_iter().map(|(_, report)| report).next();
         report.unwrap_or_else(|| Err(lake.contended(format!("curate part {part}"), "")))
     }
@@ -83,11 +86,14 @@ impl Function for CustomerTrustedToCurated {
         lake: &Lake,
         parts: &BTreeMap<Part, Vec<Asked>>,
     ) -> Vec<Done<Part>> {
-        let mut done = Vec::new();
-        let parts: Vec<_> = parts.iter().collect();
-        for together in parts.chunks(lake.parts_at_once()) {
-            let together = together.iter().map(|(part, asked)| (**part, asked.to_vec())).collect();
-            match curate(lake, together).await {
+        let looked = look(lake, parts).await.unwrap_or_else(|error| {
+            warn!("each part alone: {error}");
+            Looked::default()
+        });
+        let mut done = looked.done;
+        let undecided: Vec<_> = looked.undecided.into_iter().collect();
+        for together in undecided.chunks(lake.parts_at_once()) {
+            match curate(lake, together.iter().cloned().collect()).await {
                 Ok(curated) => done.extend(curated),
                 Err(error) => warn!("each part alone: {error}"),
             }

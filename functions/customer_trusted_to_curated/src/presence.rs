@@ -25,15 +25,7 @@ pub(crate) type Witnesses = BTreeMap<KeyHash, Source>;
 /// or none is left. So a further landing object of people who have a witness costs no look, and
 /// somebody with years of readings costs no more than somebody with a day's.
 pub(crate) async fn decide(lake: &Lake, doubts: &[&Doubts]) -> Result<Witnesses, Error> {
-    let mut search = Search::default();
-    let mut witnesses: BTreeMap<Source, Vec<KeyHash>> = BTreeMap::new();
-    for (person, doubt) in doubts.iter().copied().flatten() {
-        search.missing.insert(*person, doubt.since_ms);
-        if let Some(witness) = doubt.witness {
-            witnesses.entry(witness).or_default().push(*person);
-        }
-    }
-    search.confirm(lake, witnesses).await?;
+    let mut search = Search::confirmed(lake, doubts).await?;
     let changed = search.missing(doubts).map(|(person, doubt)| (*person, doubt.changed.clone()));
     search.among(lake, changed.collect()).await?;
     // Whoever had no witness before has none but what changed.
@@ -45,6 +37,11 @@ pub(crate) async fn decide(lake: &Lake, doubts: &[&Doubts]) -> Result<Witnesses,
     let found = manifest::sources(lake, Stream::Accelerometer, &anywhere).await?;
     search.among(lake, found).await?;
     Ok(search.witnesses)
+}
+
+/// The people whose witness still is one. No other is looked for.
+pub(crate) async fn still(lake: &Lake, doubts: &[&Doubts]) -> Result<Witnesses, Error> {
+    Ok(Search::confirmed(lake, doubts).await?.witnesses)
 }
 
 #[derive(Default)]
@@ -65,23 +62,27 @@ impl Search {
         doubts.filter(|(person, _)| self.missing.contains_key(person))
     }
 
-    /// Looks whether those who were witnesses still are.
-    async fn confirm(
-        &mut self,
-        lake: &Lake,
-        mut people: BTreeMap<Source, Vec<KeyHash>>,
-    ) -> Result<(), Error> {
+    /// Begins with a look whether those who were witnesses still are.
+    async fn confirmed(lake: &Lake, doubts: &[&Doubts]) -> Result<Self, Error> {
+        let mut search = Self::default();
+        let mut people: BTreeMap<Source, Vec<KeyHash>> = BTreeMap::new();
+        for (person, doubt) in doubts.iter().copied().flatten() {
+            search.missing.insert(*person, doubt.since_ms);
+            if let Some(witness) = doubt.witness {
+                people.entry(witness).or_default().push(*person);
+            }
+        }
         let sources = people.keys().copied().collect();
         let mut manifests = pin!(load(lake, sources));
         while let Some((source, manifest)) = manifests.try_next().await? {
             for person in people.remove(&source).unwrap_or_default() {
-                let since_ms = self.missing.get(&person).copied();
+                let since_ms = search.missing.get(&person).copied();
                 if since_ms.is_some_and(|since_ms| shows(lake, &manifest, &person, since_ms)) {
-                    self.found(person, source);
+                    search.found(person, source);
                 }
             }
         }
-        Ok(())
+        Ok(search)
     }
 
     /// Looks for witnesses among some landing objects for each of the people.

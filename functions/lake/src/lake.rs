@@ -191,6 +191,9 @@ pub struct Room {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
+/// Objects of a page of a listing, as S3 has it.
+const PAGE_OBJECTS: usize = 1_000;
+
 /// Unit in which room is given.
 const ROOM_BYTES: u64 = 1 << 10;
 
@@ -530,6 +533,12 @@ impl Lake {
     pub fn parts_at_once(&self) -> usize {
         let parts = usize::from(u16::from(self.settings.parts));
         (parts / 16).min(self.bounds.looks_at_once).max(self.bounds.concurrency)
+    }
+
+    /// How many looks at single parts of a register cost as much as a listing of all its parts.
+    pub fn looks_per_listing(&self) -> usize {
+        let pages = usize::from(u16::from(self.settings.parts)).div_ceil(PAGE_OBJECTS);
+        pages.saturating_mul(self.bounds.looks_per_page)
     }
 
     /// The failure of work whose inputs or target moved at every attempt.

@@ -448,7 +448,7 @@ fn record(customer: usize, updated_ms: i64, research_ms: Option<i64>) -> Value {
 /// Customers whose readings are in two pairs of landing objects, in a lake of any size. They
 /// consent; they are the even ones below twice as many.
 pub const FEW: usize = 16;
-/// Customers of the pair of landing objects that holds many, at the most. All of them consent.
+/// Customers of the pair of landing objects that holds many. Every other one consents.
 pub const MANY: usize = 675;
 
 /// Step trainer objects that an [overlapping](Change::Overlap) object overlaps with in time.
@@ -594,7 +594,7 @@ fn day_ms(number: usize) -> i64 {
 }
 
 fn many(customers: usize) -> impl Iterator<Item = usize> {
-    (2 * FEW..customers).step_by(2).take(MANY)
+    (2 * FEW..customers).take(MANY)
 }
 
 /// What a change costs: the mean of some, each with the next one's customer.

@@ -5,7 +5,7 @@ mod small_lake;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 
 use chain::FunctionName;
@@ -106,6 +106,28 @@ fn manifests_that_parts_share_are_looked_at_once() {
     // Twice each, before the registers are written and after, for every eight parts; each part by
     // itself would be twice as many as there are parts.
     assert_eq!(looks.load(Ordering::Relaxed), 2 * 2 * 2);
+}
+
+/// As where parts were decided on after the objects were written whose events come after them.
+#[test]
+fn witnesses_that_changed_and_still_are_cost_a_look() {
+    let store = trusted();
+    let lake = open_with(&store, Policies::default(), PARTS);
+    finish(&lake, &[FunctionName::CustomerTrustedToCurated]);
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&calls);
+    let noting = store.before(move |call, key| {
+        noted.lock().unwrap().push(format!("{call} {key}"));
+        Ok(())
+    });
+    let lake = open_with(&noting, Policies::default(), PARTS);
+    calls.lock().unwrap().clear();
+    let outcome = curate(&lake, &keys(&store, layout::TRUSTED_ACCELEROMETER));
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    // Each register, the manifest of each object for its people, and once more for all.
+    let expected = usize::from(PARTS) + 2 * 2;
+    let calls = calls.lock().unwrap();
+    assert_eq!(calls.len(), expected, "{calls:#?}");
 }
 
 #[test]

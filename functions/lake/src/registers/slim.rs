@@ -20,8 +20,6 @@ use crate::store::{ByteRange, Object, ObjectMeta, Precondition, list_all};
 const MAGIC: [u8; 8] = *b"stedi\0s2";
 const HEADER_BYTES: usize = 16;
 const HEADER_SIZE: u64 = HEADER_BYTES as u64;
-/// Objects of a page of a listing, as S3 has it.
-const PAGE_OBJECTS: usize = 1_000;
 
 /// What a part says of a person.
 pub trait SlimRow: Clone + Send + Sync + 'static {
@@ -175,8 +173,7 @@ async fn list(
     lake: &Lake,
     wanted: &[(ObjectKey, Vec<Half>)],
 ) -> Result<Option<BTreeMap<ObjectKey, ObjectMeta>>, Error> {
-    let pages = usize::from(u16::from(lake.settings.parts)).div_ceil(PAGE_OBJECTS);
-    let least = pages.saturating_mul(lake.bounds.looks_per_page);
+    let least = lake.looks_per_listing();
     if wanted.len() <= least {
         return Ok(None);
     }
