@@ -45,8 +45,8 @@ struct Asking {
     people: People,
     /// Those whose witness is what changed: it must be one still.
     shaken: Doubts,
-    /// Where somebody is not trusted: the version of the part of customer_trusted that the register
-    /// follows. It must be the one there is.
+    /// Unless everybody has another witness: the version of the part of customer_trusted that the
+    /// register follows. It must be the one there is.
     followed: Option<Option<ETag>>,
 }
 
@@ -144,10 +144,11 @@ async fn version(
 /// Whoever made the register what it is brings what follows from it up to it. Who died before that
 /// left somebody unconfirmed, or is delivered again with the part of customer_trusted.
 ///
-/// Who is not trusted may be so by a newer version of that part, and whoever brings the register up to
-/// it may have looked for witnesses before there were these readings: so that the versions are to be
-/// compared. Who has a witness keeps it, or a write says that they have another, or none; and that is
-/// decided again after the write.
+/// A newer version of that part may say that somebody is trusted who was not, or since later; and
+/// whoever brings the register up to it may have looked for witnesses before these readings changed:
+/// so that the versions are to be compared. But not where everybody has another witness: who keeps it
+/// is asked for again when it changes itself, and where a write says that they have another, or none,
+/// that is decided again after the write.
 async fn ask(
     lake: &Lake,
     part: Part,
@@ -164,8 +165,9 @@ async fn ask(
         return Ok(None);
     }
     let is_trusted = |person| register.people.get(person).is_some_and(|row| row.trusted.is_some());
+    let is_certain = shaken.is_empty() && people.keys().all(is_trusted);
     let followed = || register.trusted.as_ref().map(|trusted| trusted.etag.clone());
-    let followed = (!people.keys().all(is_trusted)).then(followed);
+    let followed = (!is_certain).then(followed);
     Ok(Some((shaken, followed)))
 }
 

@@ -15,7 +15,7 @@ use lake::function::Outcome;
 use lake::key::{ObjectKey, Part, Source};
 use lake::lake::Lake;
 use lake::layout::{self, Slice};
-use lake::policy::Policies;
+use lake::policy::{Consent, Policies};
 use lake::store::{MemoryStore, Store, StoreError};
 use lake::tables::Stream;
 use serde_json::json;
@@ -124,8 +124,9 @@ fn witnesses_that_changed_and_still_are_cost_a_look() {
     calls.lock().unwrap().clear();
     let outcome = curate(&lake, &keys(&store, layout::TRUSTED_ACCELEROMETER));
     assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
-    // Each register, the manifest of each object for its people, and once more for all.
-    let expected = usize::from(PARTS) + 2 * 2;
+    // Each register and each part of customer_trusted; the manifest of each object for its people, and
+    // once more for all.
+    let expected = 2 * usize::from(PARTS) + 2 * 2;
     let calls = calls.lock().unwrap();
     assert_eq!(calls.len(), expected, "{calls:#?}");
 }
@@ -167,6 +168,59 @@ fn a_witness_that_goes_before_the_registers_are_written_is_none() {
         let part = layout::part_of_key(&key, layout::CURATED_CUSTOMER).unwrap();
         assert_eq!(rows.is_empty(), !is_even(&lake, part), "{key}");
     }
+}
+
+/// The consent moves to the night; and, before the register says so, the readings of the evening that
+/// are of the night are taken back. Whoever is told of that finds the evening still a witness by the
+/// consent before.
+#[test]
+fn a_witness_that_no_longer_shows_under_a_consent_that_changed_meanwhile_is_none() {
+    let policies = Policies { consent: Consent::AsOf, ..Policies::default() };
+    let store = MemoryStore::default();
+    let lake = open_with(&store, policies, 1);
+    let night_ms = NOON_MS + 10 * 60 * 60 * 1_000;
+    let customer = |research_ms: i64, updated_ms: i64| {
+        json!({
+            "email": "ada@test.com", "registrationDate": NOON_MS, "lastUpdateDate": updated_ms,
+            "shareWithResearchAsOfDate": research_ms,
+        })
+        .to_string()
+    };
+    let reading = |time_ms: i64| {
+        json!({"user": "ada@test.com", "timestamp": time_ms, "x": 0.5, "y": 1, "z": 2}).to_string()
+    };
+    let to_trusted =
+        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
+    put(&store, "landing/customer/a.json", customer(NOON_MS, NOON_MS));
+    put(&store, EVENING, reading(NOON_MS) + &reading(night_ms));
+    finish(&lake, &to_trusted);
+    finish(&lake, &[FunctionName::CustomerTrustedToCurated]);
+    put(&store, "landing/customer/b.json", customer(night_ms, NOON_MS + 1));
+    finish(&lake, &to_trusted);
+
+    let (others, changed) = (store.clone(), Once::new());
+    let interrupted = store.before(move |call, key| {
+        if call == "put" && key.after(layout::CURATED_REGISTER).is_some() {
+            changed.call_once(|| {
+                let (others, text) = (others.clone(), reading(NOON_MS));
+                let meanwhile = move || {
+                    let lake = open_with(&others, policies, 1);
+                    put(&others, EVENING, text);
+                    finish(&lake, &[FunctionName::AccelerometerLandingToTrusted]);
+                    let outcome = curate(&lake, &keys(&others, layout::TRUSTED_ACCELEROMETER));
+                    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+                };
+                thread::spawn(meanwhile).join().unwrap();
+            });
+        }
+        Ok(())
+    });
+    let lake = open_with(&interrupted, policies, 1);
+    let outcome = curate(&lake, &keys(&store, layout::TRUSTED_CUSTOMER));
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    let part = keys(&store, layout::CURATED_CUSTOMER).remove(0);
+    let rows = Derived::read(store.snapshot()[&part].1.clone()).rows;
+    assert!(rows.is_empty(), "there are no readings since the consent: {rows:?}");
 }
 
 /// The readings of the evening are deleted, and whom that concerns is invoked.
