@@ -3,10 +3,12 @@
 use crate::catalog::CatalogError;
 use crate::events::EventError;
 use crate::key::ObjectKey;
+use crate::layout::{LANDING_KEY_BYTES_MAX, STATE};
 use crate::policy::UnknownPolicy;
 use crate::store::StoreError;
 
-/// Why a piece of work was not done. Whatever is retryable is delivered again.
+/// Why a piece of work was not done. It is delivered again, whatever it is; whether that may help is
+/// in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store did not do what it was asked.
@@ -19,12 +21,21 @@ pub enum Error {
     #[error(transparent)]
     Event(#[from] EventError),
     /// An object of the lake's own is not what the lake writes.
-    #[error("read {key}: {reason}; delete it and replay what it belongs to")]
+    #[error("read {key}: {reason}; {}", remedy(key))]
     Unreadable {
         /// The object.
         key: ObjectKey,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The key of a landing object leaves no room for the keys of what belongs to it.
+    #[error(
+        "read {key}: its key has {} bytes; rename it to one of at most {LANDING_KEY_BYTES_MAX}",
+        key.as_str().len()
+    )]
+    LandingKey {
+        /// Of the landing object.
+        key: ObjectKey,
     },
     /// Rows could not be put into the form they are stored in.
     #[error("derive {what}: {source}")]
@@ -55,6 +66,17 @@ pub enum Error {
     },
 }
 
+/// What helps where an object is not what the lake writes. What is derived is derived again; what the
+/// lake remembers is nowhere else.
+fn remedy(key: &ObjectKey) -> &'static str {
+    match key.after(STATE) {
+        Some(_) => {
+            "restore the version of it before (infra/README.md, Restore), and never delete it"
+        }
+        None => "delete it and replay what it belongs to",
+    }
+}
+
 impl Error {
     /// Whether the same work may succeed when it is delivered again.
     pub fn is_retryable(&self) -> bool {
@@ -64,6 +86,7 @@ impl Error {
             Self::Contended { .. } => true,
             Self::Event(_)
             | Self::Unreadable { .. }
+            | Self::LandingKey { .. }
             | Self::Encode { .. }
             | Self::Settings(_)
             | Self::Panicked { .. } => false,

@@ -7,21 +7,18 @@
 use std::collections::VecDeque;
 
 use arrow_array::{Array, RecordBatch};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::StreamExt;
 use tracing::info;
 
 use crate::error::Error;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::{Lake, Room};
+use crate::layout::LANDING_KEY_BYTES_MAX;
 use crate::quarantine::{Lines, Quarantined};
 use crate::reader::{Compression, Fragment, Reader, Sink, Summary};
 use crate::store::ObjectStream;
 use crate::tables::Stream;
-
-/// Bytes given to the reader at once. Compressed, they may stand for very many records, which all
-/// wait to be taken before the reader is given more.
-const SIP_BYTES: usize = 16 << 10;
 
 /// Memory that the records of a landing object may take, by its size: more where it is compressed,
 /// which shows when it is read.
@@ -76,7 +73,7 @@ impl Records {
     /// Opens a landing object as it is now; `None` if there is none. A large one waits until there
     /// is [room](Lake::room) for it.
     pub async fn open(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Option<Self>, Error> {
-        let Some(object) = lake.store.stream(key).await? else { return Ok(None) };
+        let Some(object) = open(lake, key).await? else { return Ok(None) };
         if object.meta.size_bytes <= lake.bounds.small_bytes_max {
             return Ok(Some(Self::over(lake, stream, key, object)));
         }
@@ -112,7 +109,7 @@ impl Records {
         stream: Stream,
         key: &ObjectKey,
     ) -> Result<Option<Self>, Error> {
-        let object = lake.store.stream(key).await?;
+        let object = open(lake, key).await?;
         Ok(object.map(|object| Self::over(lake, stream, key, object)))
     }
 
@@ -149,8 +146,8 @@ impl Records {
             }
             let Some(reader) = &mut self.reader else { return Ok(None) };
             if !self.chunk.is_empty() {
-                let sip = self.chunk.split_to(self.chunk.len().min(SIP_BYTES));
-                reader.push(&sip, &mut self.found);
+                let taken = reader.sip(&self.chunk, &mut self.found);
+                self.chunk.advance(taken);
             } else if let Some(chunk) = self.object.chunks.next().await {
                 self.chunk = chunk?;
             } else if let Some(reader) = self.reader.take() {
@@ -179,6 +176,14 @@ impl Records {
         );
         Landed { version: Some(object.meta.etag), quarantine: lines.finish(), summary, room }
     }
+}
+
+/// Refused before anything is made of it that would have no key.
+async fn open(lake: &Lake, key: &ObjectKey) -> Result<Option<ObjectStream>, Error> {
+    if key.as_str().len() > LANDING_KEY_BYTES_MAX {
+        return Err(Error::LandingKey { key: key.clone() });
+    }
+    Ok(lake.store.stream(key).await?)
 }
 
 /// Memory the values of a batch take, bytes: those of its rows, whatever was allocated for them, so

@@ -12,13 +12,15 @@ pub const LAYOUT_VERSION: u32 = 2;
 
 /// Settings of the lake, recorded in it.
 pub const SETTINGS: &str = "state/lake.json";
+/// What the lake remembers, and cannot derive again.
+pub const STATE: &str = "state/";
 
 /// The day a reading belongs to, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadingDate(NaiveDate);
 
 /// Milliseconds of a day.
-pub(crate) const DAY_MS: i64 = 86_400_000;
+pub const DAY_MS: i64 = 86_400_000;
 
 impl ReadingDate {
     /// The day of an instant, epoch milliseconds; `None` beyond the calendar.
@@ -206,6 +208,10 @@ pub fn customer_part(zone: &str, part: Part) -> ObjectKey {
 pub fn part_of_key(key: &ObjectKey, zone: &str) -> Option<Part> {
     Part::parse(key.after(zone)?.strip_prefix("part-")?.strip_suffix(".parquet")?)
 }
+
+/// Longest key of a landing object, bytes: S3 has none of more than 1,024, and what belongs to it has
+/// more before its key and after it.
+pub const LANDING_KEY_BYTES_MAX: usize = 980;
 
 /// Where the fragments of a landing object are kept.
 pub fn quarantine(stream: Stream, landing: &ObjectKey) -> ObjectKey {

@@ -1,19 +1,20 @@
 //! Which dates are to be compacted, and what was left unfinished: found by a listing of the zones,
-//! of the copies and of the states, and one question to the catalog, for each table.
+//! of the copies and of the states, a look at each state, and one question to the catalog, for each
+//! table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lake::error::Error;
 use lake::key::ObjectKey;
 use lake::lake::Lake;
-use lake::layout::{self, ReadingDate, Slice};
+use lake::layout::{self, DAY_MS, ReadingDate, Slice};
 use lake::store::{ObjectMeta, list_all};
 use lake::tables::{READING_DATE, Table};
 
 use crate::compaction::{Compaction, is_worth_it, name_in};
 use crate::{COMPACTED, Day};
-
-const DAY_MS: i64 = 86_400_000;
 
 /// The keys by which the dates that ended so many days before `time_ms` are compacted.
 pub(crate) async fn due(lake: &Lake, time_ms: i64) -> Result<Vec<ObjectKey>, Error> {
@@ -107,10 +108,17 @@ pub(crate) async fn unfinished(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
             .chain(astray.map(|(d, _)| *d))
             .collect();
         let objects = objects_by_date(lake, definition).await?;
-        for date in dates {
+        let mut noted = pin!(
+            stream::iter(dates)
+                .map(|date| async move {
+                    let noted = lake.load::<Compaction>(&Day { table, date }.state()).await?;
+                    let noted = noted.map(|noted| Compaction::clone(&noted.value));
+                    Ok::<_, Error>((date, noted.unwrap_or_default()))
+                })
+                .buffered(lake.bounds.looks_at_once)
+        );
+        while let Some((date, noted)) = noted.try_next().await? {
             let day = Day { table, date };
-            let noted = lake.load::<Compaction>(&day.state()).await?;
-            let noted = noted.map(|noted| Compaction::clone(&noted.value)).unwrap_or_default();
             let at = locations.get(&date).map(String::as_str);
             let none = Vec::new();
             let is_right = match noted.name() {

@@ -198,6 +198,13 @@ impl Reader {
         self.source.push(chunk, &mut |piece| framing.push(piece, sink));
     }
 
+    /// Takes some of the next bytes, and says how many: no more than stand for a piece or two of the
+    /// object, of 128 KiB, however much was compressed into them.
+    pub fn sip(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> usize {
+        let framing = &mut self.framing;
+        self.source.sip(chunk, &mut |piece| framing.push(piece, sink))
+    }
+
     /// Ends the object: hands out what is left, and says what was seen.
     pub fn finish(self, sink: &mut dyn Sink) -> Summary {
         let Self { mut source, mut framing } = self;

@@ -1,5 +1,7 @@
 //! Decompression, pushed: compressed bytes in as they arrive, the source's bytes out in pieces.
 
+use std::cell::Cell;
+
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
@@ -7,6 +9,8 @@ use super::Compression;
 
 /// Bytes handed on at a time, so that what is buffered does not depend on the chunks.
 const PIECE_BYTES: usize = 128 << 10;
+/// Of an object that is not compressed: no more than its records take that wait to be taken.
+const PLAIN_PIECE_BYTES: usize = 16 << 10;
 
 const GZIP: &[u8] = &[0x1F, 0x8B];
 const ZSTD: &[u8] = &[0x28, 0xB5, 0x2F, 0xFD];
@@ -61,38 +65,55 @@ impl Source {
         }
     }
 
-    pub(super) fn push(&mut self, chunk: &[u8], out: &mut dyn FnMut(&[u8])) {
+    pub(super) fn push(&mut self, mut chunk: &[u8], out: &mut dyn FnMut(&[u8])) {
+        while !chunk.is_empty() {
+            chunk = &chunk[self.sip(chunk, out)..];
+        }
+    }
+
+    /// Takes bytes of the chunk until something was handed on, and says how many: however much they
+    /// stand for, that is a piece or two. What else they stand for comes with the next.
+    pub(super) fn sip(&mut self, chunk: &[u8], out: &mut dyn FnMut(&[u8])) -> usize {
         let Codec::Unknown(first) = &mut self.codec else {
             return self.decode(chunk, out);
         };
+        // One byte after the other until they tell.
         let mut first = std::mem::take(first);
-        let bytes = if first.is_empty() {
-            chunk
-        } else {
-            first.extend_from_slice(chunk);
-            &first
-        };
-        let Some(codec) = Codec::of(bytes) else {
-            self.codec = Codec::Unknown(bytes.to_vec());
-            return;
+        let mut taken = 0;
+        let codec = loop {
+            if let Some(codec) = Codec::of(&first) {
+                break codec;
+            }
+            let Some(byte) = chunk.get(taken) else {
+                self.codec = Codec::Unknown(first);
+                return taken;
+            };
+            first.push(*byte);
+            taken += 1;
         };
         self.codec = codec;
         if !matches!(self.codec, Codec::Plain | Codec::Broken(_)) {
             self.piece.resize(PIECE_BYTES, 0);
         }
-        self.decode(bytes, out);
+        // A header, of which nothing is left; or what turned out to be no compressed object.
+        let mut left = first.as_slice();
+        while !left.is_empty() {
+            left = &left[self.decode(left, out)..];
+        }
+        taken
     }
 
     /// Ends the object. Says whether the compressed stream was whole.
     pub(super) fn finish(&mut self, out: &mut dyn FnMut(&[u8])) -> bool {
         if let Codec::Unknown(first) = &mut self.codec {
             let first = std::mem::take(first);
-            if first.starts_with(GZIP) {
-                self.codec = Codec::Broken(Compression::Gzip);
-            } else {
-                self.codec = Codec::Plain;
-                self.decode(&first, out);
-            }
+            self.codec = Codec::Plain;
+            out(&first);
+        }
+        if let Codec::Gzip(gzip) = &mut self.codec
+            && let Err(Broken) = gzip.drain(&mut self.piece, out)
+        {
+            self.codec = Codec::Broken(Compression::Gzip);
         }
         if let Codec::Zstd(zstd) = &mut self.codec {
             // What is there of a block without compression can be had. Whole or not, it shows in
@@ -106,19 +127,21 @@ impl Source {
         }
     }
 
-    fn decode(&mut self, chunk: &[u8], out: &mut dyn FnMut(&[u8])) {
+    fn decode(&mut self, chunk: &[u8], out: &mut dyn FnMut(&[u8])) -> usize {
         let decoded = match &mut self.codec {
             Codec::Plain => {
-                chunk.chunks(PIECE_BYTES).for_each(out);
-                Ok(())
+                let piece = &chunk[..chunk.len().min(PLAIN_PIECE_BYTES)];
+                out(piece);
+                Ok(piece.len())
             }
             Codec::Gzip(gzip) => gzip.push(chunk, &mut self.piece, out),
             Codec::Zstd(zstd) => zstd.push(chunk, &mut self.piece, out),
-            Codec::Broken(_) | Codec::Unknown(_) => Ok(()),
+            Codec::Broken(_) | Codec::Unknown(_) => Ok(chunk.len()),
         };
-        if let Err(Broken) = decoded {
+        decoded.unwrap_or_else(|Broken| {
             self.codec = Codec::Broken(self.compression());
-        }
+            chunk.len()
+        })
     }
 }
 
@@ -147,16 +170,16 @@ impl Gzip {
         chunk: &[u8],
         piece: &mut [u8],
         out: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), Broken> {
+    ) -> Result<usize, Broken> {
         let mut i = 0;
         loop {
             match self {
                 Self::Padding => {
                     let garbage = chunk[i..].iter().any(|&b| b != 0);
-                    return if garbage { Err(Broken) } else { Ok(()) };
+                    return if garbage { Err(Broken) } else { Ok(chunk.len()) };
                 }
                 Self::Between => match chunk.get(i) {
-                    None => return Ok(()),
+                    None => return Ok(i),
                     Some(0) => *self = Self::Padding,
                     Some(0x1F) => *self = Self::Member(Decompress::new_gzip(15)),
                     Some(_) => return Err(Broken),
@@ -172,15 +195,29 @@ impl Gzip {
                     }
                     match status {
                         Ok(Status::StreamEnd) => *self = Self::Between,
-                        // A full piece may have more behind it.
-                        Ok(_) if made == piece.len() => {}
-                        Ok(_) if i == chunk.len() => return Ok(()),
+                        Ok(_) if i == chunk.len() => {}
                         Ok(_) if taken + made > 0 => {}
                         _ => return Err(Broken),
+                    }
+                    // Behind a full piece there may be more, though no byte of the chunk is left.
+                    if made > 0 || i == chunk.len() {
+                        return Ok(i);
                     }
                 }
             }
         }
+    }
+
+    /// Hands on what is left behind the last piece.
+    fn drain(&mut self, piece: &mut [u8], out: &mut dyn FnMut(&[u8])) -> Result<(), Broken> {
+        let mut made = true;
+        while std::mem::take(&mut made) {
+            self.push(&[], piece, &mut |piece| {
+                made = true;
+                out(piece);
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -196,8 +233,14 @@ impl Zstd {
         mut chunk: &[u8],
         piece: &mut [u8],
         out: &mut dyn FnMut(&[u8]),
-    ) -> Result<(), Broken> {
-        while !chunk.is_empty() {
+    ) -> Result<usize, Broken> {
+        let before = chunk.len();
+        let made = Cell::new(false);
+        let out = &mut |piece: &[u8]| {
+            made.set(true);
+            out(piece);
+        };
+        while !chunk.is_empty() && !made.get() {
             let step = match self.wanted {
                 0 => 1,
                 wanted @ 1..=Self::HEADER_BYTES => wanted,
@@ -214,7 +257,7 @@ impl Zstd {
                 self.decode_step(piece, out)?;
             }
         }
-        Ok(())
+        Ok(before - chunk.len())
     }
 
     /// Decodes what is there of a step.

@@ -5,8 +5,8 @@ use std::io::Write;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
-use super::{distances, raw, read, read_chunked, reasons, step};
-use crate::reader::{Compression, Reason};
+use super::{Collected, distances, raw, read, read_chunked, reasons, step};
+use crate::reader::{Compression, Limits, Reader, Reason};
 use crate::tables::Stream::StepTrainer;
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -140,4 +140,25 @@ fn half_of_a_gzip_object_gives_about_half_of_its_rows() {
     let whole = gzip(text.as_bytes());
     let found = read_chunked(StepTrainer, &whole[..whole.len() / 2], 1 << 16);
     assert!((8_000..12_000).contains(&found.summary.rows), "{}", found.summary.rows);
+}
+
+#[test]
+fn a_sip_stands_for_a_few_pieces_however_well_the_object_was_compressed() {
+    const PIECE_BYTES: usize = 128 << 10;
+    let source = b"{}\n".repeat(4 << 20);
+    for object in [gzip(&source), zstd(&source)] {
+        let mut reader = Reader::new(StepTrainer, &Limits::default());
+        let (mut left, mut most, mut all) = (object.as_slice(), 0, 0);
+        while !left.is_empty() {
+            let mut sink = Collected::default();
+            left = &left[reader.sip(left, &mut sink)..];
+            most = most.max(sink.fragments.len());
+            all += sink.fragments.len();
+        }
+        let mut sink = Collected::default();
+        let summary = reader.finish(&mut sink);
+        assert_eq!(summary.fragments, 4 << 20);
+        assert_eq!(all + sink.fragments.len(), 4 << 20);
+        assert!(most <= 2 * PIECE_BYTES / 3 + 1, "{most} at once of {} bytes", object.len());
+    }
 }
