@@ -260,7 +260,9 @@ async fn work_off<F: Function>(
             break;
         }
         left -= keys.len();
-        let looked = look(lake, function, vec![Message::to_look_at(keys)]).await;
+        // Each for itself: what one fails at does not keep the others from being settled.
+        let messages = keys.iter().map(|key| Message::to_look_at(std::slice::from_ref(key)));
+        let looked = look(lake, function, messages.collect()).await;
         *report += looked.report;
         if let Some(error) = looked.errors.into_iter().next() {
             failure.get_or_insert(error);

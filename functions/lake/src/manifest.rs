@@ -163,23 +163,23 @@ pub async fn sources(
     Ok(found.into_iter().map(|(key, values)| (key, sources(values))).collect())
 }
 
-/// The manifests that name any of `keys`, found through the index.
+/// The landing objects whose manifests name any of `keys`, found through the index. No more manifests
+/// are held than are read at once: somebody may be in very many landing objects of very many people.
 pub async fn naming(
     lake: &Lake,
     stream: Stream,
     keys: &BTreeSet<KeyHash>,
-) -> Result<BTreeMap<Source, Versioned<Manifest>>, Error> {
+) -> Result<Vec<ObjectKey>, Error> {
     let found = sources(lake, stream, keys).await?;
     let sources: BTreeSet<Source> = found.into_values().flatten().collect();
     stream::iter(sources)
-        .map(|source| async move { Ok((source, load(lake, stream, source).await?)) })
-        .buffered(lake.bounds.concurrency)
-        .try_filter_map(|(source, manifest)| async move {
-            let names = |found: &Versioned<Manifest>| {
-                keys.iter().any(|key| found.value.keys.contains_key(key))
-            };
-            Ok(manifest.filter(names).map(|manifest| (source, manifest)))
+        .map(|source| async move {
+            let Some(found) = load(lake, stream, source).await? else { return Ok(None) };
+            let names = keys.iter().any(|key| found.value.keys.contains_key(key));
+            Ok(names.then(|| found.value.landing.clone()))
         })
+        .buffered(lake.bounds.concurrency)
+        .try_filter_map(|landing| async move { Ok(landing) })
         .try_collect()
         .await
 }

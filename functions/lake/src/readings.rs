@@ -16,6 +16,7 @@ mod unfinished;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -155,20 +156,21 @@ async fn catch_up<R: Rule>(lake: &Lake, part: Part) -> Result<Plan<ObjectKey, ()
     let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
     let above = applied.map_or(Revision(0), |applied| applied.value.revision);
     let (revision, keys) = R::changed(lake, part, above).await?;
-    let manifests = manifest::naming(lake, R::STREAM, &keys).await?;
+    let landings = manifest::naming(lake, R::STREAM, &keys).await?;
     let mut plan = Plan::nothing();
     if revision > above {
         plan.settle = Some(Settle::Applied(part, revision));
     }
-    let landings = manifests.values().map(|manifest| &manifest.value.landing);
-    if manifests.len() <= lake.bounds.inline_max {
-        plan.units = landings.map(|landing| (landing.clone(), Vec::new())).collect();
+    if landings.len() <= lake.bounds.inline_max {
+        plan.units = landings.into_iter().map(|landing| (landing, Vec::new())).collect();
         return Ok(plan);
     }
-    for landing in landings {
-        lake.mark(&layout::replay(part, revision, landing)).await?;
-        plan.report.replays += 1;
-    }
+    plan.report.replays = landings.len() as u64;
+    stream::iter(landings)
+        .map(|landing| async move { lake.mark(&layout::replay(part, revision, &landing)).await })
+        .buffer_unordered(lake.bounds.looks_at_once)
+        .try_collect::<()>()
+        .await?;
     Ok(plan)
 }
 

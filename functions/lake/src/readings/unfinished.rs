@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
-use futures::stream::TryStreamExt;
+use futures::stream::StreamExt;
 use futures::try_join;
+use tracing::warn;
 
 use super::{Applied, Rule, rule_of};
 use crate::comparison::{Comparison, Listed, Looked, Versions, landing_objects};
@@ -81,13 +82,28 @@ async fn underived<R: Rule>(
             None => unknown.push(manifest.clone()),
         }
     }
-    let mut compared = pin!(lake.look_at_each(unknown, |key| compare::<R>(lake, key)));
-    while let Some((key, compared)) = compared.try_next().await? {
+    let look = |key: ObjectKey| async move {
+        let compared = compare::<R>(lake, &key).await;
+        (key, compared)
+    };
+    let mut compared = pin!(lake.look_at_each(unknown, look));
+    while let Some((key, compared)) = compared.next().await {
         let source = layout::source_of_manifest(R::STREAM, &key);
         let listed = source.and_then(|source| sources.get(&source));
-        let Some(compared) = compared else {
-            keys.extend(listed.and_then(Listed::key));
-            continue;
+        let compared = match compared {
+            Ok(Some(compared)) => compared,
+            Ok(None) => {
+                keys.extend(listed.and_then(Listed::key));
+                continue;
+            }
+            // What will not do better later is told by whoever looks at the landing object, and keeps
+            // nobody from comparing the others.
+            Err(error) if !error.is_retryable() => {
+                warn!(manifest = %key, "compare: {error}");
+                keys.extend(listed.and_then(Listed::key));
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         for (slice, (_, occupancy)) in &compared.slices {
             occupied.add(slice.date, *occupancy, &key);
@@ -141,11 +157,8 @@ struct Compared {
 }
 
 /// Looks at what a manifest wants; `None` if it is gone.
-async fn compare<R: Rule>(
-    lake: &Lake,
-    key: ObjectKey,
-) -> Result<(ObjectKey, Option<Compared>), Error> {
-    let Some(found) = lake.load::<Manifest>(&key).await? else { return Ok((key, None)) };
+async fn compare<R: Rule>(lake: &Lake, key: &ObjectKey) -> Result<Option<Compared>, Error> {
+    let Some(found) = lake.load::<Manifest>(key).await? else { return Ok(None) };
     let manifest = &found.value;
     let mut compared = Compared {
         landing: manifest.landing.clone(),
@@ -173,7 +186,7 @@ async fn compare<R: Rule>(
         compared.is_derived = found.digest == manifest.content.quarantine;
         compared.quarantine = found.etag;
     }
-    Ok((key, Some(compared)))
+    Ok(Some(compared))
 }
 
 /// The parts of the customer table that announce parts of the register which were not applied.

@@ -26,7 +26,7 @@ use super::{
 use crate::key::{ETag, ObjectKey};
 
 const CHUNK_BYTES: usize = 1 << 17;
-const PAGE_MAX: usize = 1000;
+const PAGE_MAX: usize = 64 << 10;
 const STRIPES: usize = 64;
 /// A folder may be pruned between its making and its use; this often at the most.
 const PARENT_ATTEMPTS_MAX: usize = 16;
@@ -360,7 +360,13 @@ fn unavailable<'a>(
     operation: &'static str,
     key: &'a ObjectKey,
 ) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| StoreError::Unavailable { operation, key: key.clone(), source: source.into() }
+    move |source| match source.kind() {
+        ErrorKind::InvalidFilename => {
+            let reason = "a name in it is longer than the file system has names";
+            StoreError::InvalidKey { operation, key: key.clone(), reason }
+        }
+        _ => StoreError::Unavailable { operation, key: key.clone(), source: source.into() },
+    }
 }
 
 #[async_trait]
