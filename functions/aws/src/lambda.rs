@@ -188,9 +188,12 @@ impl<F: Function> Lambda<F> {
     }
 
     async fn adopt_policies(&self) -> Result<(), Failure> {
-        let store = S3Store::new(Clients::from_env().await.s3(), &self.settings.bucket);
-        Lake::change_policies(&store, self.settings.policies).await?;
-        info!(policies = %self.settings.policies, "the lake has these policies now");
+        let Settings { bucket, key_secret, policies, parts, .. } = &self.settings;
+        let clients = Clients::from_env().await;
+        let key = secret::key(&clients.secrets(), key_secret).await?;
+        let store = S3Store::new(clients.s3(), bucket);
+        Lake::change_policies(&store, &key, *parts, *policies).await?;
+        info!(%policies, "the lake has these policies now");
         Ok(())
     }
 }

@@ -30,10 +30,13 @@ use lake::landing::{Landed, Piece, Records};
 use lake::layout;
 use lake::quarantine::{self, Lines};
 use lake::report::Report;
-use lake::tables::{CUSTOMER_LANDING, CUSTOMER_TRUSTED, Stream};
+use lake::tables::{CUSTOMER_LANDING, CUSTOMER_TRUSTED, Stream, Table};
 
 pub use self::register::{CustomerManifest, CustomerRegister, RegisterRow};
 pub use self::transform::fold;
+
+/// The tables it registers.
+const TABLES: [&Table; 2] = [&CUSTOMER_LANDING, &CUSTOMER_TRUSTED];
 
 /// The function.
 pub struct CustomerLandingToTrusted;
@@ -90,8 +93,9 @@ impl Function for CustomerLandingToTrusted {
         part: &Part,
         records: Vec<Customer>,
     ) -> Result<Report, Error> {
-        lake.register(&CUSTOMER_LANDING).await?;
-        lake.register(&CUSTOMER_TRUSTED).await?;
+        for table in TABLES {
+            lake.register(table).await?;
+        }
         register::fold_into(lake, *part, records).await?;
         project::project(lake, *part).await
     }
@@ -100,6 +104,7 @@ impl Function for CustomerLandingToTrusted {
         let mut comparison = Comparison::begin(lake, self.name()).await;
         let mut keys = register::unfolded(lake, &mut comparison).await?;
         keys.extend(project::behind(lake, &mut comparison).await?);
+        comparison.register(lake, &TABLES).await?;
         comparison.end(lake).await;
         Ok(keys)
     }

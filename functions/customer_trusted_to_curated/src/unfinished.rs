@@ -98,6 +98,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     for versions in settled.into_values() {
         comparison.note(versions, Vec::new());
     }
+    comparison.register(lake, &[&CUSTOMER_CURATED]).await?;
     comparison.end(lake).await;
     Ok(keys.into_iter().collect())
 }

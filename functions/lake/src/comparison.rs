@@ -23,7 +23,7 @@ use crate::lake::{Lake, Put, json};
 use crate::layout;
 use crate::object::Occupancy;
 use crate::store::{ByteRange, Object, ObjectMeta, Precondition, StoreError, list_all};
-use crate::tables::Stream;
+use crate::tables::{Stream, Table};
 
 /// To be changed whenever a comparison looks at something else, or sees it otherwise: then what an
 /// earlier one found is nothing to go by.
@@ -251,6 +251,17 @@ impl Comparison {
         if self.untried >= PROGRESS {
             self.record(lake).await;
         }
+    }
+
+    /// Registers the tables of what is settled: a catalog that was lost has them again, also where
+    /// nothing changes any more.
+    pub async fn register(&self, lake: &Lake, tables: &[&'static Table]) -> Result<(), Error> {
+        if self.document.settled.values().any(|settled| settled.is_seen) {
+            for table in tables {
+                lake.register(table).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends it: what is settled now is recorded for the next.

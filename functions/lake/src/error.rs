@@ -122,7 +122,7 @@ pub enum SettingsError {
     /// It was derived under other policies.
     #[error(
         "the lake was derived with {found}, not {wanted}: keep its policies, or change them with \
-         `stedi replay`"
+         `stedi replay` (in an account: infra/README.md, Change the policies)"
     )]
     Policies {
         /// Of the lake.

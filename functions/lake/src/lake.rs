@@ -36,6 +36,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those of a new lake.
+    fn wanted(key: &LakeKey, parts: Parts, policies: Policies) -> Self {
+        Self {
+            layout_version: LAYOUT_VERSION,
+            parts,
+            policies,
+            changes: Changes::default(),
+            key_fingerprint: key.fingerprint(),
+        }
+    }
+
     /// Refuses to go on where these settings differ from those of a lake.
     fn agree_with(&self, found: &Self) -> Result<(), SettingsError> {
         if found.layout_version != self.layout_version {
@@ -298,13 +309,7 @@ impl Lake {
         parts: Parts,
         policies: Policies,
     ) -> Result<Self, Error> {
-        let wanted = Settings {
-            layout_version: LAYOUT_VERSION,
-            parts,
-            policies,
-            changes: Changes::default(),
-            key_fingerprint: key.fingerprint(),
-        };
+        let wanted = Settings::wanted(&key, parts, policies);
         let found = match Self::recorded_settings(store.as_ref()).await? {
             Some(found) => found,
             None => Self::record(store.as_ref(), &wanted).await?,
@@ -337,17 +342,23 @@ impl Lake {
         Ok(found.unwrap_or_else(|| wanted.clone()))
     }
 
-    /// Changes the policies of the lake in `store`. Whatever was derived under others is unfinished
-    /// from then on.
-    pub async fn change_policies(store: &dyn Store, policies: Policies) -> Result<(), Error> {
-        let key = ObjectKey::new(SETTINGS);
-        let Some(object) = store.get(&key, ByteRange::All).await? else { return Ok(()) };
-        let settings: Settings = parse(&key, &object.bytes)?;
+    /// Changes the policies of the lake in `store`, if it would be opened but for them. Whatever was
+    /// derived under others is unfinished from then on.
+    pub async fn change_policies(
+        store: &dyn Store,
+        key: &LakeKey,
+        parts: Parts,
+        policies: Policies,
+    ) -> Result<(), Error> {
+        let at = ObjectKey::new(SETTINGS);
+        let Some(object) = store.get(&at, ByteRange::All).await? else { return Ok(()) };
+        let settings: Settings = parse(&at, &object.bytes)?;
+        Settings::wanted(key, parts, settings.policies).agree_with(&settings)?;
         if settings.policies != policies {
             let changes = settings.changes.and(settings.policies, policies);
             let changed = Settings { policies, changes, ..settings };
             let unchanged = Precondition::IfMatch(object.meta.etag);
-            store.put(&key, json(&key, &changed)?, unchanged).await?;
+            store.put(&at, json(&at, &changed)?, unchanged).await?;
         }
         Ok(())
     }

@@ -124,8 +124,9 @@ impl<R: Rule> Function for Readings<R> {
     }
 
     async fn work(&self, lake: &Lake, landing: &ObjectKey, _: Vec<()>) -> Result<Report, Error> {
-        lake.register(R::TABLE).await?;
-        lake.register(landing_table(R::STREAM)).await?;
+        for table in tables_of::<R>() {
+            lake.register(table).await?;
+        }
         derive::derive::<R>(lake, landing).await
     }
 
@@ -139,6 +140,11 @@ impl<R: Rule> Function for Readings<R> {
             Settle::Replayed(marker) => remove_marker(lake, &marker).await,
         }
     }
+}
+
+/// The tables that a rule's function registers.
+fn tables_of<R: Rule>() -> [&'static Table; 2] {
+    [R::TABLE, landing_table(R::STREAM)]
 }
 
 /// The table over a stream's landing zone.

@@ -78,6 +78,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         }
     }
     keys.extend(occupied.unsettled(lake, &MACHINE_LEARNING_CURATED).await?);
+    comparison.register(lake, &[&MACHINE_LEARNING_CURATED]).await?;
     comparison.end(lake).await;
     Ok(keys)
 }

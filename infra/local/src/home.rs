@@ -176,13 +176,11 @@ impl Home {
         let catalog = Arc::new(self.catalog()?);
         let policies = opening.policies.over(kept);
         if opening.change == Change::Allowed {
-            Lake::change_policies(store.as_ref(), policies).await?;
+            let changed = Lake::change_policies(store.as_ref(), &key, parts, policies).await;
+            changed.map_err(|error| self.refused(error))?;
         }
         let opened = Lake::open(store, catalog, key, parts, policies).await;
-        let mut lake = opened.map_err(|error| match error {
-            Error::Settings(source) => Failure::Settings { folder: self.folder.clone(), source },
-            error => error.into(),
-        })?;
+        let mut lake = opened.map_err(|error| self.refused(error))?;
         lake.bounds.cache_bytes_max = CACHE_BYTES_MAX;
         lake.bounds.kept_when_written = &READ_NEXT;
         // In a folder a look costs less than to be listed.
@@ -191,6 +189,13 @@ impl Home {
         lake.bounds.compacted_date_bytes_max = u64::MAX;
         lake.clock = Arc::new(now_ms);
         Ok(lake)
+    }
+
+    fn refused(&self, error: Error) -> Failure {
+        match error {
+            Error::Settings(source) => Failure::Settings { folder: self.folder.clone(), source },
+            error => error.into(),
+        }
     }
 
     /// Reads the key of the lake, or makes it for a new one.

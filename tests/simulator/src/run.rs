@@ -514,7 +514,10 @@ impl Run {
             Op::Policies(policies) => {
                 self.die();
                 let remote = Remote(Arc::clone(&self.world));
-                let changed = self.undisturbed(Lake::change_policies(&remote, *policies));
+                let key = LakeKey::new(SECRET).expect("the secret is long enough");
+                let parts = Parts::try_from(self.setting.parts).expect("a power of two");
+                let changing = Lake::change_policies(&remote, &key, parts, *policies);
+                let changed = self.undisturbed(changing);
                 changed.expect("nothing fails");
                 self.setting.policies = *policies;
                 let mut world = self.world();

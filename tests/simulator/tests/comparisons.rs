@@ -14,7 +14,9 @@ use lake::lake::Lake;
 use lake::layout::{self, ReadingDate};
 use lake::policy::{Consent, Pairing, Policies};
 use lake::store::{MemoryStore, Precondition, Store, StoreError};
-use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream};
+use lake::tables::{
+    ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream, TABLES,
+};
 use serde_json::json;
 use simulator::choices::Random;
 
@@ -35,9 +37,15 @@ struct World {
 
 fn open(store: &MemoryStore, catalog: &MemoryStore, policies: Policies) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(catalog.clone())));
-    let key = LakeKey::new(b"a secret of the comparisons").unwrap();
-    let parts = Parts::try_from(4).unwrap();
-    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
+    block_on(Lake::open(Arc::new(store.clone()), catalog, key(), parts(), policies)).unwrap()
+}
+
+fn key() -> LakeKey {
+    LakeKey::new(b"a secret of the comparisons").unwrap()
+}
+
+fn parts() -> Parts {
+    Parts::try_from(4).unwrap()
 }
 
 fn without_memory(objects: Objects) -> Objects {
@@ -186,7 +194,7 @@ impl World {
         let consent = *random.one(&[Consent::Any, Consent::AsOf]);
         let pairing = *random.one(&[Pairing::Customer, Pairing::Timestamp]);
         self.policies = Policies { consent, pairing, ..self.policies };
-        block_on(Lake::change_policies(&self.store, self.policies)).unwrap();
+        block_on(Lake::change_policies(&self.store, &key(), parts(), self.policies)).unwrap();
     }
 }
 
@@ -226,6 +234,25 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
         }
     }
     assert!(found > 1_000, "{found}: there is little to be found");
+}
+
+#[test]
+fn a_catalog_that_was_lost_is_made_again_though_nothing_changed() {
+    let mut random = Random::new(7);
+    let world = World::new();
+    for number in 0..8 {
+        world.customer(&mut random, number);
+        world.readings(&mut random);
+    }
+    world.come_to_rest();
+    let before = world.catalog.snapshot();
+    assert!(before.len() > TABLES.len(), "partitions, too");
+    for key in before.keys() {
+        block_on(world.catalog.delete(key)).unwrap();
+    }
+    world.come_to_rest();
+    let (before, after) = (before.keys(), world.catalog.snapshot());
+    assert_eq!(before.collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
 }
 
 #[test]

@@ -6,14 +6,15 @@ use chain::FunctionName;
 use futures::executor::block_on;
 use lake::error::{Error, SettingsError};
 use lake::events::Message;
-use lake::key::ObjectKey;
+use lake::key::{LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
+use lake::layout;
 use lake::policy::{Consent, Policies};
 use lake::store::{MemoryStore, Precondition, Store, StoreError, list_all};
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, open, put};
+use self::small_lake::{finish, key, open, put};
 
 const ANY: Policies = policies(Consent::Any);
 const AS_OF: Policies = policies(Consent::AsOf);
@@ -30,7 +31,8 @@ const fn policies(consent: Consent) -> Policies {
 
 /// The lake, under other policies from now on.
 fn changed(store: &MemoryStore, policies: Policies) -> Lake {
-    block_on(Lake::change_policies(store, policies)).unwrap();
+    let parts = Parts::try_from(1).unwrap();
+    block_on(Lake::change_policies(store, &key(), parts, policies)).unwrap();
     open(store, policies)
 }
 
@@ -108,4 +110,18 @@ fn a_process_that_began_under_former_policies_writes_over_nothing_newer() {
         assert!(outcome.errors.iter().any(|error| refused(error)), "{:?}", outcome.errors);
     }
     assert!(store.snapshot() == before);
+}
+
+#[test]
+fn policies_of_a_lake_that_would_be_refused_stay() {
+    let store = landed();
+    drop(open(&store, policies(Consent::Any)));
+    let before = store.snapshot()[&ObjectKey::new(layout::SETTINGS)].clone();
+    let parts = |parts| Parts::try_from(parts).unwrap();
+    let another = LakeKey::new(b"the secret of another lake").unwrap();
+    for (key, parts) in [(another, parts(1)), (key(), parts(2))] {
+        let changed = Lake::change_policies(&store, &key, parts, policies(Consent::AsOf));
+        assert!(matches!(block_on(changed), Err(Error::Settings(_))));
+        assert_eq!(store.snapshot()[&ObjectKey::new(layout::SETTINGS)], before);
+    }
 }

@@ -7,7 +7,7 @@ use futures::stream::StreamExt;
 use futures::try_join;
 use tracing::warn;
 
-use super::{Applied, Rule, rule_of};
+use super::{Applied, Rule, rule_of, tables_of};
 use crate::comparison::{Comparison, Listed, Looked, Versions, landing_objects};
 use crate::error::Error;
 use crate::key::{ETag, Fingerprint, ObjectKey, Part, Revision, Source};
@@ -32,6 +32,7 @@ pub(super) async fn find<R: Rule>(lake: &Lake) -> Result<Vec<ObjectKey>, Error> 
         }
     }
     keys.extend(unapplied::<R>(lake, &mut comparison).await?);
+    comparison.register(lake, &tables_of::<R>()).await?;
     comparison.end(lake).await;
     Ok(keys.into_iter().collect())
 }

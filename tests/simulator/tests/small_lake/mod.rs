@@ -18,9 +18,12 @@ pub(crate) fn open(store: &MemoryStore, policies: Policies) -> Lake {
 
 pub(crate) fn open_with(store: &MemoryStore, policies: Policies, parts: u16) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
-    let key = LakeKey::new(b"a secret of a small lake").unwrap();
     let parts = Parts::try_from(parts).unwrap();
-    block_on(Lake::open(Arc::new(store.clone()), catalog, key, parts, policies)).unwrap()
+    block_on(Lake::open(Arc::new(store.clone()), catalog, key(), parts, policies)).unwrap()
+}
+
+pub(crate) fn key() -> LakeKey {
+    LakeKey::new(b"a secret of a small lake").unwrap()
 }
 
 pub(crate) fn put(store: &MemoryStore, key: &str, text: String) {
