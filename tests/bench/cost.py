@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -57,14 +57,23 @@ ASSUMED = {
     ),
     "alarms": (18, "alarms (template.yaml)"),
     "days_kept": (30, "days that landing objects are kept"),
-    "bytes_out_share": (0.06, "Parquet bytes for each byte of JSON (RESULTS.md)"),
+    "bytes_out_share": (
+        0.06,
+        "Parquet bytes for each byte of JSON (RESULTS-COPIES.md: 0.057 at ×100)",
+    ),
     "glue_jobs": (5, "Glue jobs, one a table"),
     "glue_dpus": (2, "DPUs of a job (the least: two G.1X workers)"),
     "glue_start_s": (30, "seconds of a job before it reads: billed"),
-    "glue_rows_per_s": (150_000, "records a second of such a job: PySpark here, two cores, ×100"),
+    "glue_rows_per_s": (
+        150_000,
+        "records a second of one such job that makes all five tables: PySpark here, two cores, ×100"
+        " in 72 s (commit 229fa8e). Generous to Glue: in RESULTS.json, at ×10, it has 63,954",
+    ),
 }
 P = {name: value for name, (value, _) in PRICES.items()}
 A = {name: value for name, (value, _) in ASSUMED.items()}
+# Files of readings with somebody who delivers once a day, in one file of each feed.
+FILES_OF_A_PERSON = 2 * A["days_kept"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,11 @@ class Load:
         """JSON of a day."""
         return self.files_per_day * self.bytes_per_file
 
+    @property
+    def again_per_day(self) -> int:
+        """Files of readings that are derived again for withdrawals, beside the measured ones."""
+        return self.withdrawals_per_day * max(0, FILES_OF_A_PERSON - WITHDRAWN)
+
     def people_per_file(self, stream: str) -> float:
         """Whose readings a file holds: every device delivers once a day, in one file of a feed."""
         share = A["accelerometer_share"]
@@ -110,8 +124,11 @@ class Line:
 # --- calls ---------------------------------------------------------------------------------------
 
 # Of calls.py: people of a wide object, objects an overlapping one overlaps with, landing objects of
-# a date that is compacted, landing objects before a comparison.
-WIDE, OVERLAPPED, COMPACTED, BETWEEN = 675, 10, 50, 2
+# a date that is compacted, landing objects before a comparison, those of somebody who withdraws.
+WIDE, OVERLAPPED, COMPACTED, BETWEEN, WITHDRAWN = 675, 10, 50, 2, 4
+# PUTs of a landing object that is delivered, and not of one that is derived again: its manifest and
+# its run of an index. What merging such runs takes cannot be told from the rest.
+RECORDED = 2
 
 
 def of(change: dict) -> Counter[str]:
@@ -172,6 +189,9 @@ def of_month(load: Load, described: dict) -> Counter[str]:
     day += times(steps, load.files_per_day * (1 - share))
     day += times(of(lake["customer"]), load.customer_files_per_day)
     day += times(of(lake["withdrawal"]), load.withdrawals_per_day)
+    again = times(motion + steps, load.again_per_day / 2)
+    again["put"] -= RECORDED * load.again_per_day
+    day += again
     day += compaction
     day["objects"] = load.files_per_day + load.customer_files_per_day + load.withdrawals_per_day
     return times(day, DAYS)
@@ -186,7 +206,7 @@ def of_comparisons(load: Load, described: dict) -> Counter[str]:
         more["objects"] - few["objects"]
     )
     idle["list"] += each * (load.files_per_day * A["days_kept"] - lake["objects"])
-    files = load.files_per_day * DAYS
+    files = (load.files_per_day + load.again_per_day) * DAYS
     changed = beyond(of(lake["comparison"]), of(lake["idle comparison"]))
     month = times(idle, runs)
     month["get"] += changed["get"] * files / BETWEEN
@@ -209,7 +229,8 @@ def bill(load: Load, described: dict) -> list[Line]:
     landed, written = month["objects"], month["put"] + month["delete"]
     calls = sum(month[kind] for kind in ("get", "list", "put", "delete"))
     seconds = calls * A["s3_call_s"] / A["s3_calls_at_once"]
-    seconds += DAYS * load.bytes_per_day / A["parse_bytes_per_s"]
+    parsed = load.bytes_per_day + load.again_per_day * load.bytes_per_file
+    seconds += DAYS * parsed / A["parse_bytes_per_s"]
     calls_comparing = compared["get"] + compared["list"] + compared["put"]
     seconds_comparing = calls_comparing * A["s3_call_s"] / A["s3_calls_at_once"]
     invocations = month["invocations"] + compared["invocations"]
@@ -242,7 +263,7 @@ def bill(load: Load, described: dict) -> list[Line]:
 def glue_jobs(load: Load, runs_per_day: float) -> Line:
     """The same days as Glue jobs, each run reading what is new and nothing else."""
     rows = load.rows_per_day / runs_per_day
-    seconds = max(60.0, A["glue_start_s"] + rows / A["glue_rows_per_s"])
+    seconds = max(60.0, A["glue_start_s"] + rows / (A["glue_jobs"] * A["glue_rows_per_s"]))
     hours = A["glue_jobs"] * A["glue_dpus"] * seconds / 3_600 * runs_per_day * DAYS
     return Line(
         "Glue jobs", f"DPU-hours, {runs_per_day:g} runs a day", hours, hours * P["dpu_hour"]
@@ -258,6 +279,7 @@ def table(load: Load, described: dict) -> str:
     """The bill as Markdown."""
     lines = bill(load, described)
     total = sum(line.dollars for line in lines)
+    others = sum(line.dollars for line in bill(replace(load, withdrawals_per_day=0), described))
     head = (
         f"{load.devices:,} devices, {load.files_per_day:,} files of readings a day of"
         f" {load.bytes_per_file / 1e6:,.2f} MB, {load.customer_files_per_day:,} customer files and"
@@ -271,6 +293,7 @@ def table(load: Load, described: dict) -> str:
         cells = line.service, line.what, amount(line.quantity), f"{line.dollars:,.2f}"
         rows.append(f"| {' | '.join(cells)} |")
     rows.append(f"| **the lake** | | | **{total:,.2f}** |")
+    rows.append(f"| of it, withdrawals | | | {total - others:,.2f} |")
     for runs in sorted({1, 24, load.files_per_day}):
         line = glue_jobs(load, runs)
         cells = line.service, line.what, amount(line.quantity), f"{line.dollars:,.2f}"
@@ -290,18 +313,26 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
 - **Prices are inputs**: {prices_of}.
 - **Left out**: taxes, free tiers, KMS, Athena's scans, data transfer, failures and their repeats.
 - **Everybody delivers once a day**, in one file of each feed. A customer file has one record.
-  Whoever withdraws is in four files of readings.
-- **What grows**: a file of readings looks four times at each part of the registers in which it has
-  people, interpolated between one person and {wide}. An accelerometer object has the step trainer
-  objects of its time derived again, from all accelerometer objects of that time: the overlaps are
-  an input (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+- **Whoever withdraws** is in {files} files of readings, two of each day that is kept. Of those
+  {withdrawn} are measured, with nobody else in them. Each of the others, with as many people as
+  any, is priced as if it were delivered, cold and alone, but for the PUTs of its landing object,
+  its manifest and its run of an index; what merging such runs takes is left in. Batching lowers it:
+  what is derived in one invocation shares what it looks at.
+- **What grows**: an accelerometer object looks once at a part of the consents and once at a part of
+  the curated register for each part in which it has people; where somebody is not trusted, also at
+  the version of customer_trusted, or at a listing of all. A step trainer object looks once at a
+  part of the owners for each part in which it has people who were ever curated. Both are
+  interpolated between one person and {wide}. An accelerometer object has the step trainer objects
+  of its time derived again, from all accelerometer objects of that time: the overlaps are an input
+  (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
 - **The comparisons** of every hour list everything there is, a thousand objects a call, and look at
-  what was delivered since the last, and at the witnesses of a part with a changed customer. They
-  are the one line that follows the lake, not the change.
+  what was delivered or derived again since the last, and at the witnesses of a part with a changed
+  customer. They are the one line that follows the lake, not the change.
 - **Compaction**: a date a day, once.
-- **Glue jobs** read, in this model, only what is new. A job that lets later consent reach earlier
-  readings reads more, so its line is the least it can be. As many runs as there are files is the
-  freshness that the lake has.
+- **Glue jobs** read, in this model, only what is new, and share the time that all five tables take.
+  A job that lets a later consent, or a withdrawal, reach earlier readings, as the lake does, reads
+  more. Two DPUs have more cores than the two that PySpark was measured on, and may take less time.
+  As many runs as there are files is the freshness that the lake has.
 
 ## Prices
 
@@ -331,6 +362,8 @@ def document() -> str:
     return DOCUMENT.format(
         steady=measured["source"],
         wide=WIDE,
+        files=FILES_OF_A_PERSON,
+        withdrawn=WITHDRAWN,
         prices_of=PRICES_OF,
         prices="\n".join(prices),
         assumptions="\n".join(assumed),

@@ -21,10 +21,15 @@ COLOURS = {"lake": "#1b6ca8", "duckdb": "#e0a800", "polars": "#7a4fa3", "spark":
 Runs = list[dict[str, Any]]
 
 
+def runs_of(found: dict[str, Any], scale: int, cores: int, peer: str) -> Runs:
+    """A peer's runs."""
+    asked = (scale, cores, peer)
+    return [run for run in found["runs"] if (run["scale"], run["cores"], run["peer"]) == asked]
+
+
 def figures(found: dict[str, Any], scale: int, cores: int, peer: str) -> dict[str, float] | None:
     """Medians of a peer's runs; none if it did not finish."""
-    asked = (scale, cores, peer)
-    runs: Runs = [r for r in found["runs"] if (r["scale"], r["cores"], r["peer"]) == asked]
+    runs = runs_of(found, scale, cores, peer)
     done = [run for run in runs if run["job_seconds"] is not None]
     if not done or len(done) < len(runs):
         return None
@@ -70,8 +75,8 @@ def row(found: dict[str, Any], data: dict[str, Any], cores: int, peer: str) -> s
     """One peer on so many cores."""
     one = figures(found, data["scale"], cores, peer)
     if one is None:
-        runs = [run for run in found["runs"] if run["failure"] and run["peer"] == peer]
-        why = runs[0]["failure"].splitlines()[0] if runs else "not run"
+        failures = [run["failure"] for run in runs_of(found, data["scale"], cores, peer)]
+        why = next((failure.splitlines()[0] for failure in failures if failure), "not run")
         return f"| {cores} | {NAMES[peer]} | | {why} | | | | | | | | |"
     job = one["job_seconds"]
     cells = [
