@@ -1,19 +1,23 @@
 //! Joins the row groups of a step trainer object with those of accelerometer objects that overlap.
 
+use std::pin::pin;
+
 use arrow_array::RecordBatch;
+use futures::stream::TryStreamExt;
 use lake::derivation::{Draft, Settled, Target, Waiting, sorted};
 use lake::error::Error;
 use lake::lake::Lake;
 use lake::landing::row_bytes;
-use lake::layout::Span;
+use lake::layout::{self, Slice, Span};
 use lake::object::{Ledger, Version};
 use lake::policy;
 use lake::report::Report;
+use lake::store::ObjectMeta;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
 use crate::motions::{MOTION_TIME, Motions};
 use crate::transform::{Owners, Pairing, Pairs, STEP_TIME, Steps, devices, span_of};
-use crate::{Input, owners};
+use crate::{Input, open_each, owners};
 
 /// Pairs made at once.
 const PAIRS_MAX: usize = 16 << 10;
@@ -78,13 +82,15 @@ pub(crate) async fn apart(
     target: &Target,
     version: Version,
     steps: &Input,
-    motions: &[Input],
+    motions: &[ObjectMeta],
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
-    let inputs = motions.iter().chain([steps]);
-    let large = inputs.clone().any(|input| input.opened.value.is_large());
-    let rows: u64 = inputs.map(|input| input.opened.value.rows).sum();
-    let bytes = if large { u64::MAX } else { rows * PAIR_BYTES };
+    let is_large = |motion: &ObjectMeta| motion.size_bytes > lake.bounds.small_bytes_max;
+    let encoded: u64 = motions.iter().map(|motion| motion.size_bytes).sum();
+    let bytes = match steps.opened.value.is_large() || motions.iter().any(is_large) {
+        true => u64::MAX,
+        false => steps.opened.value.rows * PAIR_BYTES + encoded * DECODED,
+    };
     let _room = match bytes > lake.bounds.small_bytes_max {
         true => Some(lake.room(bytes).await),
         false => None,
@@ -124,8 +130,16 @@ async fn owners_of(lake: &Lake, steps: &RecordBatch) -> Result<Option<Owners>, E
     }
 }
 
-/// Memory that a row of the inputs takes, with the pairs made of it, bytes, about.
+/// Memory that a row of the step trainer takes, with the pairs made of it, bytes, about.
 const PAIR_BYTES: u64 = 128;
+/// How many times as much memory as their bytes in Parquet accelerometer readings take, about.
+const DECODED: u64 = 15;
+
+/// Whether an accelerometer object has an instant in common with these step readings.
+fn overlaps(motion: &ObjectMeta, span: Span) -> bool {
+    let slice = Slice::of_key(&motion.key, layout::TRUSTED_ACCELEROMETER);
+    slice.is_none_or(|slice| slice.span().overlaps(span))
+}
 
 struct Join<'a> {
     lake: &'a Lake,
@@ -135,15 +149,19 @@ struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// Pairs everything; `false` if an input moved.
-    async fn all(&mut self, steps: &Input, motions: &[Input]) -> Result<bool, Error> {
+    /// Pairs everything; `false` if an input moved. Of the accelerometer objects, of which there may be
+    /// very many, no more are held than are opened at once.
+    async fn all(&mut self, steps: &Input, motions: &[ObjectMeta]) -> Result<bool, Error> {
         for group in 0..steps.opened.value.groups() {
             let Some(readings) = steps.read(self.lake, group).await? else { return Ok(false) };
             let Some(span) = span_of(&readings, STEP_TIME).map_err(failed)? else { continue };
             let owners = owners_of(self.lake, &readings).await?;
             let steps = Steps::of(readings);
-            for motion in motions {
-                if !self.with(&steps, span, owners.as_ref(), motion).await? {
+            let overlapping = motions.iter().filter(|motion| overlaps(motion, span));
+            let mut opened = pin!(open_each(self.lake, overlapping.cloned().collect()));
+            while let Some(motion) = opened.try_next().await? {
+                let Some(motion) = motion else { return Ok(false) };
+                if !self.with(&steps, span, owners.as_ref(), &motion).await? {
                     return Ok(false);
                 }
             }

@@ -10,8 +10,8 @@
 //! One object for each object of step_trainer_trusted, joined with the objects of
 //! accelerometer_trusted of that day whose time range overlaps: with their readings in one order of
 //! time, put together once for all that is derived of the day, where these are few enough to be kept
-//! in memory; else row group by row group, so that memory is bounded by a row group of each and what
-//! may be held of the pairs.
+//! in memory; else object by object and row group by row group, so that memory is bounded by a few
+//! objects and what may be held of the pairs.
 //!
 //! Why no slow write wins over a newer one: the target is noted before its inputs are read, carries
 //! their versions, and those never come back, since they carry revisions themselves.
@@ -24,7 +24,7 @@ mod unfinished;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_array::RecordBatch;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use lake::derivation::{Settled, Target};
 use lake::error::Error;
 use lake::function::{Function, Plan};
@@ -267,7 +267,9 @@ impl Inputs {
         {
             return Ok(None);
         }
-        let Some(opened) = open_all(lake, listed).await? else { return Ok(None) };
+        let opened: Vec<Option<Input>> = open_each(lake, listed).try_collect().await?;
+        let opened: Option<Vec<Input>> = opened.into_iter().collect();
+        let Some(opened) = opened else { return Ok(None) };
         if opened.iter().any(|input| input.opened.value.is_large()) {
             return Ok(None);
         }
@@ -326,7 +328,6 @@ async fn join_all(
             Joined::TooMany => {}
         }
     }
-    let Some(motions) = open_all(lake, motions).await? else { return Ok(None) };
     join::apart(lake, target, version, steps, &motions, report).await
 }
 
@@ -350,14 +351,12 @@ impl Input {
     }
 }
 
-/// Opens the accelerometer objects of a listing; `None` if one moved since.
-async fn open_all(lake: &Lake, motions: Vec<ObjectMeta>) -> Result<Option<Vec<Input>>, Error> {
-    let opened: Vec<Option<Input>> = stream::iter(motions)
-        .map(|listed| Input::open(lake, listed))
-        .buffered(lake.bounds.concurrency)
-        .try_collect()
-        .await?;
-    Ok(opened.into_iter().collect())
+/// Opens accelerometer objects of a listing, a few at a time; `None` for one that moved since.
+fn open_each(
+    lake: &Lake,
+    motions: Vec<ObjectMeta>,
+) -> impl Stream<Item = Result<Option<Input>, Error>> {
+    stream::iter(motions).map(|listed| Input::open(lake, listed)).buffered(lake.bounds.concurrency)
 }
 
 /// The device of each curated person who ever had one of some devices.
