@@ -52,8 +52,8 @@ CUSTOMER_COLUMNS = (
     Column("registrationdate", "bigint", "date"),
     Column("lastupdatedate", "bigint", "date"),
     Column("sharewithresearchasofdate", "bigint", "moment"),
-    Column("sharewithpublicasofdate", "bigint", "moment"),
-    Column("sharewithfriendsasofdate", "bigint", "moment"),
+    Column("sharewithpublicasofdate", "bigint"),
+    Column("sharewithfriendsasofdate", "bigint"),
 )
 ACCELEROMETER_COLUMNS = (
     Column("user", "string", "key"),

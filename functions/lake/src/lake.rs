@@ -74,7 +74,7 @@ impl Settings {
     }
 }
 
-/// Bounds of the work. Every loop has one.
+/// Bounds of the work.
 ///
 /// # Memory
 ///
@@ -85,7 +85,8 @@ impl Settings {
 ///   process together: what is held, the same in order, the same encoded, and the numbers it is
 ///   put in order by. What takes more is read again and written row group by row group, sorted
 ///   within each; then there are `open_bytes_max` for the uploads that are open, or for customer
-///   records that wait to be folded with those of other objects;
+///   records that wait to be folded with those of other objects (and `small_bytes_max` more at the most
+///   for each further object of the batch, which one write of a part for all of them is worth);
 ///
 /// beside `cache_bytes_max` (in machine_learning_curated as much again at the most, for the readings
 /// of a day while they are put together), the reader (a batch, the longest record and a few hundred

@@ -72,15 +72,17 @@ const CUSTOMER: &[Expectation] = &[
     ),
     expect(
         "dates_plausible",
-        &[
-            "registrationdate",
-            "lastupdatedate",
-            "sharewithresearchasofdate",
-            "sharewithpublicasofdate",
-            "sharewithfriendsasofdate",
-        ],
+        &["registrationdate", "lastupdatedate", "sharewithresearchasofdate"],
         PlausibleTime,
         Quarantine(Reason::ImplausibleTime),
+    ),
+    // Nothing follows from them. A record that takes the consent to research back is not to be lost by
+    // them: the consent before would stand.
+    expect(
+        "other_shares_plausible",
+        &["sharewithpublicasofdate", "sharewithfriendsasofdate"],
+        PlausibleTime,
+        Count,
     ),
     expect("serialnumber_present", &["serialnumber"], Present, Count),
 ];

@@ -352,12 +352,11 @@ impl Framing {
         let Limits { nesting_max, record_bytes_max, .. } = self.limits;
         match reason {
             Reason::NestedTooDeep => {
-                format!("nested deeper than {nesting_max}; flatten the record, or raise the limit")
+                format!("nested deeper than {nesting_max}; flatten the record")
             }
-            Reason::RecordTooLong => format!(
-                "longer than {record_bytes_max} bytes; close the record, shorten it, or raise \
-                 the limit"
-            ),
+            Reason::RecordTooLong => {
+                format!("longer than {record_bytes_max} bytes; close the record, or shorten it")
+            }
             Reason::CutOff => CUT_OFF.to_owned(),
             Reason::Nul => "a NUL within a text; deliver the text without it".to_owned(),
             _ => format!("expected {expected}; correct the record and deliver it again"),

@@ -264,7 +264,7 @@ impl Rule {
             Predicate::AnyPresent => format!("none of {columns}; deliver at least one"),
             Predicate::PlausibleTime => format!(
                 "{columns}: a time outside {time_min_ms} to {time_max_ms}; deliver epoch \
-                 milliseconds, or widen the policy for plausible times"
+                 milliseconds"
             ),
             Predicate::Finite => format!("{columns}: not finite; deliver a number or null"),
             Predicate::NotNegative => format!("{columns}: below zero; deliver it, or null"),

@@ -208,6 +208,18 @@ fn records_without_their_keys() {
 }
 
 #[test]
+fn a_withdrawal_is_not_lost_by_a_date_from_which_nothing_follows() {
+    for share in ["Public", "Friends"] {
+        let withdrawal = customer(&format!(r#","shareWith{share}AsOfDate":0"#));
+        let found = read(Customer, &withdrawal);
+        assert_eq!(found.summary.rows, 1, "{withdrawal}");
+        assert_eq!(found.summary.expectations["other_shares_plausible"], 1);
+    }
+    let consent = customer(r#","shareWithResearchAsOfDate":0"#);
+    quarantined(Customer, &consent, Reason::ImplausibleTime);
+}
+
+#[test]
 fn texts_that_are_none() {
     let with = |user: &[u8]| {
         let mut record = br#"{"user":""#.to_vec();
