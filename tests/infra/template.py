@@ -176,7 +176,7 @@ class Resolved:
 
 
 def holds(condition: dict, keys: dict[str, str]) -> bool:
-    """Whether a condition of a role holds; operators that no role uses are unknown."""
+    """Whether a condition holds; operators that no policy uses are unknown."""
     for operator, tests in condition.items():
         for key, wanted in tests.items():
             found = keys.get(key)
@@ -185,6 +185,9 @@ def holds(condition: dict, keys: dict[str, str]) -> bool:
                     met = found is not None and any(fnmatchcase(found, w) for w in many(wanted))
                 case "StringEquals":
                     met = found in many(wanted)
+                # Of what is not there both are true.
+                case "StringNotEquals" | "StringNotEqualsIfExists":
+                    met = found not in many(wanted)
                 case "Null":
                     met = (found is None) == (wanted == "true")
                 case _:

@@ -6,7 +6,7 @@ import tomllib
 import unittest
 from collections.abc import Iterator
 
-from template import ENVIRONMENTS, ROOT, Resolved, environment, load, many
+from template import ENVIRONMENTS, ROOT, Resolved, environment, holds, load, many
 
 LAKE = "arn:aws:s3:::lake"
 GET, PUT, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
@@ -79,7 +79,7 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
     },
 }
 for _name in OBJECTS.keys() - {"readings_compacted"}:
-    OBJECTS[_name] |= {f"state/compared/{_name}.json": {GET, PUT}}
+    OBJECTS[_name] |= {f"state/compared/{_name}.json": WRITE}
 # Listed though not one object below is read: the root of the replay markers, whose keys begin with
 # the revision.
 LISTED_ONLY = {
@@ -100,6 +100,11 @@ TABLES = {
     "readings_compacted": set(),
 }
 PARTITIONED = {"accelerometer_trusted", "step_trainer_trusted", "machine_learning_curated"}
+REGISTER = {"glue:GetTable", "glue:CreateTable", "glue:UpdateTable"}
+FIND_PARTITIONS = {"glue:GetPartitions", "glue:BatchGetPartition"}
+KEEP_PARTITIONS = FIND_PARTITIONS | {"glue:BatchCreatePartition", "glue:BatchDeletePartition"}
+# Without glue:GetTable it cannot tell a table that has no partitions from one that is not there.
+MOVE_PARTITIONS = FIND_PARTITIONS | {"glue:GetTable", "glue:UpdatePartition"}
 PATTERNS = {
     "customer_landing_to_trusted": ["landing/customer/"],
     "accelerometer_landing_to_trusted": [
@@ -141,6 +146,23 @@ WILD_ACTIONS = {
     ("Deny", "s3:*"): "a denial without TLS is meant for everything",
     ("Deny", "sqs:*"): "a denial without TLS is meant for everything",
     ("Allow", "kms:*"): "in the key's own policy, so that the key cannot be lost to everybody",
+}
+# Actions for which AWS has no resource but the star: what they list has names only.
+WITHOUT_RESOURCE = {"athena:ListWorkGroups", "athena:ListDataCatalogs", "athena:ListEngineVersions"}
+# What data scientists read, and look around with in Athena's console.
+TRAINING = {"curated/machine_learning/*", "compacted/machine_learning_curated/*"}
+BROWSE_CONSOLE = {
+    "athena:ListDatabases",
+    "athena:GetDatabase",
+    "athena:ListTableMetadata",
+    "athena:GetTableMetadata",
+}
+BROWSE_CATALOG = FIND_PARTITIONS | {
+    "glue:GetDatabase",
+    "glue:GetDatabases",
+    "glue:GetTable",
+    "glue:GetTables",
+    "glue:GetPartition",
 }
 
 TEMPLATE = load()
@@ -196,6 +218,11 @@ class Environments(Infrastructure):
             self.assertTrue(reserved == 0 or reserved >= value["MaximumConcurrency"])
             self.assertTrue(value["BatchSize"] <= 10 or value["BatchWindowSeconds"] >= 1)
             self.assertGreater(value["OldestMessageAlarmSeconds"], 6 * value["TimeoutSeconds"])
+            # A message that a queue keeps no longer is gone, and no dead letter.
+            tries = TEMPLATE["Parameters"]["MaxReceiveCount"]["MaxValue"]
+            wait = max(each["Seconds"] for each in TEMPLATE["Mappings"]["Visibility"].values())
+            for queue in stack.of_type("AWS::SQS::Queue").values():
+                self.assertLess(tries * wait, queue["MessageRetentionPeriod"])
 
     def test_samconfig_deploys_each_by_one_flag(self) -> None:
         config = tomllib.loads((ROOT / "samconfig.toml").read_text())
@@ -405,20 +432,55 @@ class Permissions(Infrastructure):
         prefix = "arn:aws:glue:us-east-1:123456789012:"
         for stack, name, _ in self.each_function():
             database = stack.parameters["GlueDatabaseName"]
-            tables: dict[bool, set[str]] = {True: set(), False: set()}
+            granted: dict[str, set[str]] = {}
             for statement in stack.statements(name):
                 actions = many(statement["Action"])
-                if not actions[0].startswith("glue:"):
+                if not any(action.startswith("glue:") for action in actions):
                     continue
                 resources = [r.removeprefix(prefix) for r in statement["Resource"]]
                 self.assertEqual(resources[:2], ["catalog", f"database/{database}"])
-                of_partitions = {"Partition" in action for action in actions}
-                self.assertEqual(len(of_partitions), 1)
-                found = {r.removeprefix(f"table/{database}/") for r in resources[2:]}
-                tables[of_partitions.pop()] |= found
-            self.assertEqual(tables[False], TABLES[name])
-            moved = PARTITIONED if name == "readings_compacted" else set()
-            self.assertEqual(tables[True], TABLES[name] & PARTITIONED | moved)
+                for resource in resources[2:]:
+                    table = resource.removeprefix(f"table/{database}/")
+                    granted.setdefault(table, set()).update(actions)
+            expected = {table: set(REGISTER) for table in TABLES[name]}
+            for table in TABLES[name] & PARTITIONED:
+                expected[table] |= KEEP_PARTITIONS
+            if name == "readings_compacted":
+                expected = dict.fromkeys(PARTITIONED, MOVE_PARTITIONS)
+            self.assertEqual(granted, expected)
+
+    def test_data_scientists_find_the_training_data_and_nothing_else(self) -> None:
+        glue, athena = (f"arn:aws:{name}:us-east-1:123456789012:" for name in ("glue", "athena"))
+        for _, stack in self.each():
+            granted: dict[str, set[str]] = {}
+            policy = stack.resources["DataScientist"]["Properties"]["PolicyDocument"]
+            for statement in policy["Statement"]:
+                for resource in many(statement["Resource"]):
+                    granted.setdefault(resource, set()).update(many(statement["Action"]))
+                if statement["Sid"] == "ListTrainingData":
+                    listed = set(statement["Condition"]["StringLike"]["s3:prefix"])
+            self.assertEqual(listed, TRAINING)
+            # Where they ask, and what they asked for.
+            asked = [f"{athena}workgroup/Workgroup"]
+            asked += ["arn:aws:s3:::query-results", "arn:aws:s3:::query-results/*"]
+            if stack.parameters["Encryption"] == "SSE-KMS":
+                asked.append("arn:LakeKey")
+            for resource in asked:
+                granted.pop(resource)
+            database = stack.parameters["GlueDatabaseName"]
+            read = {f"{LAKE}/{prefix}": READ for prefix in TRAINING}
+            self.assertEqual(
+                granted,
+                read
+                | {
+                    LAKE: {"s3:ListBucket", "s3:GetBucketLocation"},
+                    f"{glue}catalog": BROWSE_CATALOG,
+                    f"{glue}database/{database}": BROWSE_CATALOG,
+                    f"{glue}table/{database}/machine_learning_curated": BROWSE_CATALOG,
+                    f"{athena}datacatalog/AwsDataCatalog": BROWSE_CONSOLE,
+                    "*": WITHOUT_RESOURCE,
+                },
+            )
 
     def test_no_star_where_a_name_can_stand(self) -> None:
         for _, stack in self.each():
@@ -428,8 +490,9 @@ class Permissions(Infrastructure):
                         self.assertIn((statement["Effect"], action), WILD_ACTIONS, name)
                         self.assertTrue(action != "kms:*" or name == "LakeKey")
                 for resource in many(statement.get("Resource", [])):
-                    if resource == "*":
-                        self.assertEqual(name, "LakeKey", "only a key's policy means itself by *")
+                    # A key's policy means that key by it.
+                    if resource == "*" and name != "LakeKey":
+                        self.assertLessEqual(set(many(statement["Action"])), WITHOUT_RESOURCE, name)
                     path = resource.partition("/")[2].removesuffix("/*")
                     path = re.sub(r"^replay/\*/landing/", "", path)
                     self.assertTrue(path == "*" or "*" not in path, resource)
@@ -474,6 +537,29 @@ class Storage(Infrastructure):
                 denials = [s for s in policies[stack.ref(name)] if s["Sid"] == "TlsOnly"]
                 self.assertEqual(denials[0]["Effect"], "Deny")
 
+    def test_with_a_key_of_our_own_uploads_ask_for_no_other(self) -> None:
+        algorithm = "s3:x-amz-server-side-encryption"
+        key = f"{algorithm}-aws-kms-key-id"
+        ours, other = "arn:LakeKey", "arn:aws:kms:us-east-1:123456789012:key/other"
+        for _, stack in self.each():
+            with_kms = stack.parameters["Encryption"] == "SSE-KMS"
+            policy = stack.resources["LakePolicy"]["Properties"]["PolicyDocument"]
+            denials = [s for s in policy["Statement"] if s["Action"] == PUT]
+            for asked, is_denied in (
+                # So do the functions, and each part of an upload by parts.
+                ({}, False),
+                ({algorithm: "aws:kms", key: ours}, False),
+                ({algorithm: "aws:kms", key: other}, with_kms),
+                # S3 would take AWS's own key.
+                ({algorithm: "aws:kms"}, with_kms),
+                ({algorithm: "AES256"}, with_kms),
+            ):
+                denied = any(holds(statement["Condition"], asked) for statement in denials)
+                self.assertEqual(denied, is_denied, asked)
+            for statement in denials:
+                self.assertEqual((statement["Effect"], statement["Principal"]), ("Deny", "*"))
+                self.assertEqual(statement["Resource"], f"{LAKE}/*")
+
     def test_the_pseudonym_key_is_hex(self) -> None:
         generated = Resolved(TEMPLATE).resources["PseudonymKey"]["Properties"]
         rule = generated["GenerateSecretString"]
@@ -508,6 +594,20 @@ class Operation(Infrastructure):
                 self.assertIn("permissions", workflow)
                 for used in re.findall(r"uses: *(\S+)", text):
                     self.assertRegex(used, r"^\./|@(v\d+(\.\d+)*|[0-9a-f]{40})$")
+
+    def test_what_is_deployed_was_tried_as_deployed(self) -> None:
+        jobs = load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+        self.assertIn("test", jobs["build"]["needs"])
+        steps = jobs["test"]["steps"]
+        pythons = [
+            s["with"]["python-version"] for s in steps if "setup-python" in s.get("uses", "")
+        ]
+        self.assertEqual([python.split() for python in pythons], [["3.13", "3.12"]])
+        run = next(step for step in steps if step.get("run") == ".ci/run")
+        must_run = run["env"]["STEDI_MUST_RUN"].split(",")
+        self.assertIn("as deployed", must_run)
+        skipped = re.findall(r'^ *skip "([^"]+)"', (ROOT / "tests/run").read_text(), re.MULTILINE)
+        self.assertLessEqual(set(must_run), set(skipped), "tests/run knows no such step")
 
 
 def all_statements(stack: Resolved) -> Iterator[tuple[str, dict]]:

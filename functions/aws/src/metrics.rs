@@ -13,8 +13,8 @@ pub struct Measured {
     pub duration_ms: u64,
     /// Messages that will be delivered again.
     pub failed_messages: u64,
-    /// Longest time from the change of a customer to the end of the work it asked for,
-    /// milliseconds; `None` where no customer changed.
+    /// Longest time from the event of a changed customer part, of the table before, to the end of the
+    /// work it asked for, milliseconds; `None` where no customer changed, or any message failed.
     pub withdrawal_lag_ms: Option<u64>,
 }
 
