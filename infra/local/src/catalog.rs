@@ -11,42 +11,51 @@ use lake::tables::{Stream, TABLES, Table};
 use crate::args::CatalogArgs;
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::output::Output;
 use crate::status::{block_on, manifests};
 
-pub(crate) fn catalog(args: &CatalogArgs) -> Result<(), Failure> {
+pub(crate) fn catalog(args: &CatalogArgs, output: &mut Output) -> Result<(), Failure> {
     let home = Home::visit(&args.lake)?;
     let catalog = home.catalog()?;
     if args.ddl {
         for table in TABLES {
-            println!("{}", ddl::create_table(table));
+            writeln!(output, "{}", ddl::create_table(table))?;
         }
         return Ok(());
     }
     let store = home.store()?;
-    block_on(print(&catalog, &store))
+    block_on(print(&catalog, &store, output))
 }
 
-async fn print(catalog: &dyn Catalog, store: &dyn Store) -> Result<(), Failure> {
+async fn print(
+    catalog: &dyn Catalog,
+    store: &dyn Store,
+    output: &mut Output,
+) -> Result<(), Failure> {
     for table in TABLES {
         let Some(registered) = catalog.table(table.name).await? else {
-            println!("{}: not registered yet\n", table.name);
+            writeln!(output, "{}: not registered yet\n", table.name)?;
             continue;
         };
         let definition = registered.definition;
-        println!("{} ({}, {})", definition.name, definition.format, definition.location);
-        println!("  {}", definition.comment);
+        writeln!(output, "{} ({}, {})", definition.name, definition.format, definition.location)?;
+        writeln!(output, "  {}", definition.comment)?;
         for column in definition.columns.iter().chain(&definition.partition_keys) {
             let personal = if column.personal { " [personal]" } else { "" };
-            println!("  {:<26}{:<8}{}{personal}", column.name, column.kind, column.comment);
+            writeln!(
+                output,
+                "  {:<26}{:<8}{}{personal}",
+                column.name, column.kind, column.comment
+            )?;
         }
         for Partition { date, location } in catalog.partitions(table.name).await? {
             let copy = if location.starts_with(COMPACTED) { &location } else { "" };
-            println!("{}", format!("  partition reading_date={date} {copy}").trim_end());
+            writeln!(output, "{}", format!("  partition reading_date={date} {copy}").trim_end())?;
         }
         for key in unreadable(store, table).await? {
-            println!("  Athena cannot read {key} as it is: not one object a line");
+            writeln!(output, "  Athena cannot read {key} as it is: not one object a line")?;
         }
-        println!();
+        writeln!(output)?;
     }
     Ok(())
 }

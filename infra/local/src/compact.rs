@@ -6,11 +6,12 @@ use chain::FunctionName;
 use crate::args::{CompactArgs, Format};
 use crate::failure::Failure;
 use crate::home::{Home, Opening};
+use crate::output::Output;
 use crate::render;
 use crate::run::{Counts, finish, start};
 use crate::status::block_on_threads;
 
-pub(crate) fn compact(args: &CompactArgs) -> Result<(), Failure> {
+pub(crate) fn compact(args: &CompactArgs, output: &mut Output) -> Result<(), Failure> {
     Home::visit(&args.lake)?;
     let home = Home::take(&args.lake)?;
     block_on_threads(async {
@@ -23,9 +24,8 @@ pub(crate) fn compact(args: &CompactArgs) -> Result<(), Failure> {
         }
         let summary = finish(started, Counts { files_put: 0, files_unchanged: 0 }, None).await?;
         match args.format {
-            Format::Table => render::summary(&summary),
-            Format::Json => render::json(&summary)?,
+            Format::Table => render::summary(&summary, output),
+            Format::Json => render::json(&summary, output),
         }
-        Ok(())
     })
 }

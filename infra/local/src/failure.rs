@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// A file or folder could not be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// Standard output takes no more.
+    #[error("standard output: {0}; print to another place")]
+    Output(io::Error),
     /// The lake could not do its work.
     #[error("{0}")]
     Lake(#[from] Error),
@@ -39,10 +42,15 @@ impl Failure {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 
+    /// Whether all that is wrong is that nobody reads any more what the command prints.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// 2 where the user has to do something else, 1 where the work failed.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Settings { .. } => 2,
+            Self::Usage(_) | Self::Settings { .. } | Self::Output(_) => 2,
             Self::Io { .. }
             | Self::Lake(_)
             | Self::DeadLetters { .. }

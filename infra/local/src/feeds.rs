@@ -30,7 +30,7 @@ pub(crate) fn find(data: &Path) -> Result<Vec<FeedFile>, Failure> {
     for stream in Stream::ALL {
         let folder = feed_folder(data, stream);
         if let Some(folder) = folder {
-            collect(&folder, layout::landing(stream), &mut files)?;
+            collect(&folder, layout::landing(stream), &mut Vec::new(), &mut files)?;
         }
     }
     if files.is_empty() {
@@ -67,7 +67,22 @@ fn feed_folder(data: &Path, stream: Stream) -> Option<PathBuf> {
     candidates.into_iter().find(|folder| folder.is_dir())
 }
 
-fn collect(folder: &Path, prefix: &str, files: &mut Vec<FeedFile>) -> Result<(), Failure> {
+/// The files below a folder, which lies within others: by no link may it lead back to one of them.
+fn collect(
+    folder: &Path,
+    prefix: &str,
+    within: &mut Vec<PathBuf>,
+    files: &mut Vec<FeedFile>,
+) -> Result<(), Failure> {
+    let real = fs::canonicalize(folder).map_err(Failure::io(folder))?;
+    if within.contains(&real) {
+        return Err(Failure::Usage(format!(
+            "{} leads back to {}, in which it lies; remove the link",
+            folder.display(),
+            real.display()
+        )));
+    }
+    within.push(real);
     let mut entries = fs::read_dir(folder)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(Failure::io(folder))?;
@@ -78,13 +93,26 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<FeedFile>) -> Result<(),
             Failure::Usage(format!("{}: the name is not UTF-8; rename it", path.display()))
         })?;
         let key = format!("{prefix}{name}");
-        if path.is_dir() {
-            collect(&path, &format!("{key}/"), files)?;
-        } else {
-            let size_bytes = entry.metadata().map_err(Failure::io(&path))?.len();
+        let metadata = fs::metadata(&path).map_err(|error| match path.is_symlink() {
+            true => Failure::Usage(format!(
+                "{}: the link leads nowhere: {error}; mend it, or remove it",
+                path.display()
+            )),
+            false => Failure::io(&path)(error),
+        })?;
+        if metadata.is_dir() {
+            collect(&path, &format!("{key}/"), within, files)?;
+        } else if metadata.is_file() {
+            let size_bytes = metadata.len();
             files.push(FeedFile { path, key: ObjectKey::new(key), size_bytes });
+        } else {
+            return Err(Failure::Usage(format!(
+                "{} is neither a file nor a folder; remove it",
+                path.display()
+            )));
         }
     }
+    within.pop();
     Ok(())
 }
 

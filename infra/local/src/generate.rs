@@ -5,9 +5,10 @@ use std::path::Path;
 
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::progress;
 
-pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
+pub(crate) fn generate(args: &GenerateArgs, output: &mut Output) -> Result<(), Failure> {
     let options = Options {
         customers: args.customers,
         days: args.days,
@@ -16,7 +17,8 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
         ..Options::default()
     };
     let made = with_progress(&args.out, &options)?;
-    println!(
+    writeln!(
+        output,
         "{} customer records, {} accelerometer readings, {} step trainer readings in {} files \
          ({} bytes) under {}",
         made.customer_records,
@@ -25,8 +27,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<(), Failure> {
         made.files,
         made.bytes,
         args.out.display()
-    );
-    Ok(())
+    )
 }
 
 /// Makes feeds, with a progress bar.

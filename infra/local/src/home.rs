@@ -93,7 +93,7 @@ impl Home {
 
     /// Looks into the folder of a lake that must be there.
     pub(crate) fn visit(folder: &Path) -> Result<Self, Failure> {
-        if !folder.join(lake::layout::SETTINGS).is_file() {
+        if !folder.join(layout::SETTINGS).is_file() {
             return Err(Failure::Usage(format!(
                 "there is no lake in {}; make one with `stedi run --lake {}`",
                 folder.display(),
@@ -108,15 +108,21 @@ impl Home {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
             entries => entries.map_err(Failure::io(folder))?,
         };
-        let mut is_empty = true;
-        for entry in entries {
-            let name = entry.map_err(Failure::io(folder))?.file_name();
-            if name == ".stedi" || name == "landing" || name == "state" {
-                return Ok(true);
-            }
-            is_empty = false;
+        let is_lake = folder.join(".stedi").is_dir() || folder.join(layout::SETTINGS).is_file();
+        let has_landed = |stream: Stream| folder.join(layout::landing(stream)).is_dir();
+        if is_lake || Stream::ALL.into_iter().any(has_landed) {
+            return Ok(true);
         }
-        Ok(is_empty)
+        // It is empty, but for where the feeds are to land.
+        for entry in entries {
+            let entry = entry.map_err(Failure::io(folder))?;
+            let is_to_land = entry.file_name() == "landing"
+                && fs::read_dir(entry.path()).is_ok_and(|mut below| below.next().is_none());
+            if !is_to_land {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Opens the store; what an interrupted process left half-written is removed.

@@ -14,22 +14,23 @@ use lake::tables::Stream;
 use crate::args::QuarantineArgs;
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::output::Output;
 use crate::status::block_on;
 
 const ZONE: &str = "quarantine/";
 
-pub(crate) fn quarantine(args: &QuarantineArgs) -> Result<(), Failure> {
+pub(crate) fn quarantine(args: &QuarantineArgs, output: &mut Output) -> Result<(), Failure> {
     let home = Home::visit(&args.lake)?;
     let store = home.store()?;
     block_on(async {
         match &args.explain {
-            None => list(&store).await,
-            Some(file) => explain(&store, &landing_key(&args.lake, file)).await,
+            None => list(&store, output).await,
+            Some(file) => explain(&store, &landing_key(&args.lake, file), output).await,
         }
     })
 }
 
-async fn list(store: &dyn Store) -> Result<(), Failure> {
+async fn list(store: &dyn Store, output: &mut Output) -> Result<(), Failure> {
     let mut count = 0;
     for object in list_all(store, ZONE).await? {
         let landing = object.key.after(ZONE).and_then(|rest| rest.split_once('/'));
@@ -37,21 +38,25 @@ async fn list(store: &dyn Store) -> Result<(), Failure> {
         let mut fragments = Fragments::open(store, object.key.clone()).await?;
         while let Some(fragment) = fragments.next().await? {
             count += 1;
-            println!(
+            writeln!(
+                output,
                 "{}: byte {}, {} bytes, {}: {}",
                 landing.unwrap_or(object.key.as_str()),
                 fragment.offset_bytes,
                 fragment.length_bytes,
                 fragment.reason,
                 fragment.message
-            );
+            )?;
         }
     }
-    println!("{count} in quarantine");
-    Ok(())
+    writeln!(output, "{count} in quarantine")
 }
 
-async fn explain(store: &dyn Store, landing: &ObjectKey) -> Result<(), Failure> {
+async fn explain(
+    store: &dyn Store,
+    landing: &ObjectKey,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let stream = Stream::ALL.into_iter().find(|s| landing.after(layout::landing(*s)).is_some());
     let Some(stream) = stream else {
         return Err(Failure::Usage(format!(
@@ -65,10 +70,10 @@ async fn explain(store: &dyn Store, landing: &ObjectKey) -> Result<(), Failure> 
         let range = fragment.surroundings();
         let offset = range.start;
         let source = excerpt(store, landing, Excerpt::new(range)).await?;
-        println!("{landing}: {}", fragment.explain(&source, offset));
+        writeln!(output, "{landing}: {}", fragment.explain(&source, offset))?;
     }
     if !any {
-        println!("nothing of {landing} is in quarantine");
+        writeln!(output, "nothing of {landing} is in quarantine")?;
     }
     Ok(())
 }

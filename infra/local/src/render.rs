@@ -4,19 +4,19 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::run::Summary;
 use crate::status::{Status, StreamStatus};
 
 /// Prints JSON for programs.
-pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+pub(crate) fn json(value: &impl Serialize, output: &mut Output) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::Other(format!("print JSON: {error}")))?;
-    println!("{text}");
-    Ok(())
+    writeln!(output, "{text}")
 }
 
 /// Prints a lake at a glance.
-pub(crate) fn status(status: &Status) {
+pub(crate) fn status(status: &Status, output: &mut Output) -> Result<(), Failure> {
     let mut tables = new_table(&["table", "rows", "objects", "partitions", "bytes"]);
     for table in &status.tables {
         tables.add_row([
@@ -27,8 +27,8 @@ pub(crate) fn status(status: &Status) {
             grouped(table.bytes),
         ]);
     }
-    println!("{}", aligned(tables));
-    println!();
+    writeln!(output, "{}", aligned(tables))?;
+    writeln!(output)?;
     let columns = [
         "records of",
         "delivered",
@@ -50,48 +50,52 @@ pub(crate) fn status(status: &Status) {
             grouped(stream.quarantined),
         ]);
     }
-    println!("{}", aligned(streams));
+    writeln!(output, "{}", aligned(streams))?;
     for stream in &status.streams {
-        remarks(stream);
+        remarks(stream, output)?;
     }
+    Ok(())
 }
 
 /// What is worth knowing of a stream beyond its counts.
-fn remarks(stream: &StreamStatus) {
+fn remarks(stream: &StreamStatus, output: &mut Output) -> Result<(), Failure> {
     let name = stream.stream;
     for (reason, records) in &stream.quarantined_by_reason {
-        println!("{name}: {} quarantined: {reason}", grouped(*records));
+        writeln!(output, "{name}: {} quarantined: {reason}", grouped(*records))?;
     }
     for (expectation, records) in &stream.unmet_expectations {
-        println!("{name}: {} records do not meet {expectation}", grouped(*records));
+        writeln!(output, "{name}: {} records do not meet {expectation}", grouped(*records))?;
     }
     for (column, unknown) in &stream.unknown_columns {
-        println!(
+        writeln!(
+            output,
             "{name}: no table has the column {column} of {} records, first in {}",
             grouped(unknown.records),
             unknown.first_in
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// Prints what a run did.
-pub(crate) fn summary(summary: &Summary) {
+pub(crate) fn summary(summary: &Summary, output: &mut Output) -> Result<(), Failure> {
     if let Some(sample) = &summary.sample {
-        println!("no --data: {sample}\n");
+        writeln!(output, "no --data: {sample}\n")?;
     }
-    status(&summary.status);
-    println!();
+    status(&summary.status, output)?;
+    writeln!(output)?;
     if summary.sample.is_none() {
         let (put, there) = (summary.files_put as u64, summary.files_unchanged as u64);
-        println!("{} files put, {} there already", grouped(put), grouped(there));
+        writeln!(output, "{} files put, {} there already", grouped(put), grouped(there))?;
     }
     let invocations: u64 = summary.invocations.values().sum();
-    println!(
+    writeln!(
+        output,
         "{} invocations wrote {} objects in {:.2} s",
         grouped(invocations),
         grouped(summary.objects_written),
         summary.seconds
-    );
+    )
 }
 
 fn new_table(header: &[&str]) -> Table {

@@ -8,16 +8,19 @@ use crate::args::{Format, ReplayArgs};
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::home::{Change, Home, Opening};
+use crate::output::Output;
 use crate::render;
 use crate::run::{Counts, finish, start};
 use crate::status::block_on_threads;
 
-pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
+pub(crate) fn replay(args: &ReplayArgs, output: &mut Output) -> Result<(), Failure> {
     Home::visit(&args.lake)?;
-    if !"landing/".starts_with(&args.prefix) && !args.prefix.starts_with("landing/") {
+    let zones = Stream::ALL.map(layout::landing);
+    if !zones.iter().any(|zone| zone.starts_with(&args.prefix) || args.prefix.starts_with(zone)) {
         return Err(Failure::Usage(format!(
-            "{:?} is no prefix of landing objects; want landing/ or something below it",
-            args.prefix
+            "{:?} is no prefix of landing objects; want one of {}, or something below it",
+            args.prefix,
+            zones.join(", ")
         )));
     }
     let home = Home::take(&args.lake)?;
@@ -29,10 +32,9 @@ pub(crate) fn replay(args: &ReplayArgs) -> Result<(), Failure> {
         let counts = Counts { files_put: 0, files_unchanged: asked };
         let summary = finish(started, counts, None).await?;
         match args.format {
-            Format::Table => render::summary(&summary),
-            Format::Json => render::json(&summary)?,
+            Format::Table => render::summary(&summary, output),
+            Format::Json => render::json(&summary, output),
         }
-        Ok(())
     })
 }
 

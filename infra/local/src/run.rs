@@ -20,6 +20,7 @@ use crate::engine::{Effort, Engine};
 use crate::failure::Failure;
 use crate::feeds::{self, FeedFile};
 use crate::home::{Home, Opening};
+use crate::output::Output;
 use crate::queues::{AnnouncingStore, Coming, Queues};
 use crate::status::{self, Status, block_on_threads};
 use crate::{generate, progress, render};
@@ -54,14 +55,13 @@ pub(crate) struct Started {
     at: Instant,
 }
 
-pub(crate) fn run(args: &RunArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &RunArgs, output: &mut Output) -> Result<(), Failure> {
     let files = args.data.as_deref().map(feeds::find).transpose()?;
     let summary = block_on_threads(run_chain(args, files))?;
     match args.format {
-        Format::Table => render::summary(&summary),
-        Format::Json => render::json(&summary)?,
+        Format::Table => render::summary(&summary, output),
+        Format::Json => render::json(&summary, output),
     }
-    Ok(())
 }
 
 async fn run_chain(args: &RunArgs, files: Option<Vec<FeedFile>>) -> Result<Summary, Failure> {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{Format, StatusArgs};
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::output::Output;
 use crate::render;
 
 /// A lake at a glance.
@@ -64,15 +65,14 @@ pub(crate) struct UnknownColumn {
     pub(crate) first_in: ObjectKey,
 }
 
-pub(crate) fn status(args: &StatusArgs) -> Result<(), Failure> {
+pub(crate) fn status(args: &StatusArgs, output: &mut Output) -> Result<(), Failure> {
     let home = Home::visit(&args.lake)?;
     let (store, catalog) = (home.store()?, home.catalog()?);
     let status = block_on(collect(&store, &catalog))?;
     match args.format {
-        Format::Table => render::status(&status),
-        Format::Json => render::json(&status)?,
+        Format::Table => render::status(&status, output),
+        Format::Json => render::json(&status, output),
     }
-    Ok(())
 }
 
 /// Runs a future to its end on this thread.

@@ -24,6 +24,7 @@ use self::row::{Row, rows_of};
 use crate::args::VerifyArgs;
 use crate::failure::Failure;
 use crate::home::Home;
+use crate::output::Output;
 use crate::status::block_on;
 
 /// Differences shown of each table.
@@ -32,17 +33,22 @@ const SHOWN_MAX: usize = 5;
 /// Rows of a table, each with how often it is there.
 pub(crate) type Bag = BTreeMap<Row, i64>;
 
-pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+pub(crate) fn verify(args: &VerifyArgs, output: &mut Output) -> Result<(), Failure> {
     let home = Home::visit(&args.lake)?;
-    block_on(compare(&home))
+    let mut report = Vec::new();
+    let verdict = block_on(compare(&home, &mut report));
+    let shown = report.iter().try_for_each(|line| writeln!(output, "{line}"));
+    // Also where nobody reads what it rests on.
+    verdict.and(shown)
 }
 
-async fn compare(home: &Home) -> Result<(), Failure> {
+/// Compares every table, and reports on each in lines.
+async fn compare(home: &Home, report: &mut Vec<String>) -> Result<(), Failure> {
     let lake = home.look().await?;
     let expected = Expected::compute(&lake).await?;
     let mut differing = Vec::new();
     for problem in &expected.problems {
-        println!("{problem}");
+        report.push(problem.clone());
         differing.push("customer_landing");
     }
     for table in TABLES.into_iter().filter(|table| table.format == Format::Parquet) {
@@ -50,14 +56,13 @@ async fn compare(home: &Home) -> Result<(), Failure> {
         let differences = difference(&lake, table, wanted).await?;
         let rows: i64 = wanted.values().sum();
         if differences.is_empty() {
-            println!("{}: {rows} rows, as the rules have them", table.name);
+            report.push(format!("{}: {rows} rows, as the rules have them", table.name));
             continue;
         }
         differing.push(table.name);
-        println!("{}: {} differences", table.name, differences.len());
-        for line in differences.iter().take(SHOWN_MAX) {
-            println!("  {line}");
-        }
+        report.push(format!("{}: {} differences", table.name, differences.len()));
+        let shown = differences.iter().take(SHOWN_MAX);
+        report.extend(shown.map(|line| format!("  {line}")));
     }
     if differing.is_empty() {
         return Ok(());

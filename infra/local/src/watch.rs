@@ -19,6 +19,7 @@ use crate::args::WatchArgs;
 use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::home::{Home, Opening};
+use crate::output::Output;
 use crate::run::{Started, start};
 use crate::status::block_on_threads;
 
@@ -30,7 +31,7 @@ const SETTLE: Duration = Duration::from_millis(60);
 /// How often the landing zone is looked at without an event, should one be lost.
 const PATROL: Duration = Duration::from_secs(5);
 
-pub(crate) fn watch(args: &WatchArgs) -> Result<(), Failure> {
+pub(crate) fn watch(args: &WatchArgs, output: &mut Output) -> Result<(), Failure> {
     let home = Home::take(&args.lake)?;
     block_on_threads(async {
         let (policies, parts) = (args.policies, args.parts);
@@ -42,10 +43,11 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<(), Failure> {
         let _watcher = watch_folder(&landing, Arc::clone(&stirred))?;
         let mut zone = Zone::look(folder.as_ref()).await?;
         engine.reconcile().await?;
-        println!("watching {}; stop with Ctrl-C", landing.display());
+        writeln!(output, "watching {}; stop with Ctrl-C", landing.display())?;
+        output.flush()?;
         tokio::select! {
             ended = patrol(&engine, folder.as_ref(), &args.lake, &mut zone, &stirred) => ended,
-            ended = work(&engine) => ended,
+            ended = work(&engine, output) => ended,
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.map_err(|error| Failure::Other(format!("wait for Ctrl-C: {error}")))
             }
@@ -65,7 +67,7 @@ fn watch_folder(
 }
 
 /// Brings the lake to rest whenever something is queued.
-async fn work(engine: &Engine) -> Result<(), Failure> {
+async fn work(engine: &Engine, output: &mut Output) -> Result<(), Failure> {
     loop {
         engine.queues.queued().await;
         let effort = engine.come_to_rest().await?;
@@ -74,7 +76,8 @@ async fn work(engine: &Engine) -> Result<(), Failure> {
         }
         let written = effort.report.objects_written;
         let invocations: u64 = effort.invocations.values().sum();
-        println!("at rest: {invocations} invocations wrote {written} objects");
+        writeln!(output, "at rest: {invocations} invocations wrote {written} objects")?;
+        output.flush()?;
     }
 }
 
