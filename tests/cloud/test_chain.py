@@ -314,10 +314,14 @@ class Withdrawal(Deployed):
             "time": "2100-01-01T00:00:00Z",
             "detail": {},
         }
-        deployment.sqs.send_message(
-            QueueUrl=deployment.queue("readings_compacted"), MessageBody=json.dumps(scheduled)
-        )
-        deployment.come_to_rest()
+
+        def schedule(function: str) -> None:
+            deployment.sqs.send_message(
+                QueueUrl=deployment.queue(function), MessageBody=json.dumps(scheduled)
+            )
+            deployment.come_to_rest()
+
+        schedule("readings_compacted")
         self.assertIn("/compacted/accelerometer_trusted/", self.location(deployment))
         self.assertEqual(len(self.copies(deployment)), 1)
 
@@ -326,6 +330,16 @@ class Withdrawal(Deployed):
         deployment.come_to_rest()
         self.assertIn("/trusted/accelerometer/", self.location(deployment))
         self.assertEqual(self.copies(deployment), [])
+
+        # A table that is gone has no partitions. A function that starts anew makes it again.
+        deployment.glue.delete_table(DatabaseName=deployment.database, Name="accelerometer_trusted")
+        schedule("readings_compacted")
+        deployment.stop_polling()
+        deployment.functions["accelerometer_landing_to_trusted"].kill()
+        deployment.functions["accelerometer_landing_to_trusted"].start()
+        deployment.poll()
+        schedule("accelerometer_landing_to_trusted")
+        self.assertIn("/trusted/accelerometer/", self.location(deployment))
 
     def consent(self, person: str, update_ms: int, since_ms: int | None = tiny.NOON) -> bytes:
         """A customer record."""
