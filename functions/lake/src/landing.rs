@@ -178,12 +178,13 @@ impl Records {
     }
 }
 
-/// Refused before anything is made of it that would have no key.
+/// Refused, if there is one, before anything is made of it that would have no key.
 async fn open(lake: &Lake, key: &ObjectKey) -> Result<Option<ObjectStream>, Error> {
-    if key.as_str().len() > LANDING_KEY_BYTES_MAX {
+    let object = lake.store.stream(key).await?;
+    if object.is_some() && key.as_str().len() > LANDING_KEY_BYTES_MAX {
         return Err(Error::LandingKey { key: key.clone() });
     }
-    Ok(lake.store.stream(key).await?)
+    Ok(object)
 }
 
 /// Memory the values of a batch take, bytes: those of its rows, whatever was allocated for them, so
