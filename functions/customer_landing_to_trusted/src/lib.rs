@@ -93,9 +93,7 @@ impl Function for CustomerLandingToTrusted {
         part: &Part,
         records: Vec<Customer>,
     ) -> Result<Report, Error> {
-        for table in TABLES {
-            lake.register(table).await?;
-        }
+        lake.register(&TABLES).await?;
         register::fold_into(lake, *part, records).await?;
         project::project(lake, *part).await
     }

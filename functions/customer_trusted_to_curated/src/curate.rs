@@ -47,7 +47,7 @@ pub(crate) async fn curate(
 ) -> Result<Vec<Done<Part>>, Error> {
     let mut done = Vec::new();
     if !parts.is_empty() {
-        lake.register(&CUSTOMER_CURATED).await?;
+        lake.register(&[&CUSTOMER_CURATED]).await?;
     }
     let mut moved = BTreeMap::new();
     for conflicts in 0..lake.bounds.attempts_max as u64 {

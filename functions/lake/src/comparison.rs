@@ -257,9 +257,7 @@ impl Comparison {
     /// nothing changes any more.
     pub async fn register(&self, lake: &Lake, tables: &[&'static Table]) -> Result<(), Error> {
         if self.document.settled.values().any(|settled| settled.is_seen) {
-            for table in tables {
-                lake.register(table).await?;
-            }
+            lake.register(tables).await?;
         }
         Ok(())
     }

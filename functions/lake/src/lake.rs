@@ -512,16 +512,16 @@ impl Lake {
         Ok(())
     }
 
-    /// Registers a table when this process first needs it.
-    pub async fn register(&self, table: &'static Table) -> Result<(), Error> {
-        let known = |registered: &Mutex<BTreeSet<_>>| {
-            registered.lock().unwrap_or_else(PoisonError::into_inner).contains(table.name)
-        };
-        if known(&self.registered) {
-            return Ok(());
+    /// Registers tables when this process first needs them.
+    pub async fn register(&self, tables: &[&'static Table]) -> Result<(), Error> {
+        let registered = || self.registered.lock().unwrap_or_else(PoisonError::into_inner);
+        for table in tables {
+            if registered().contains(table.name) {
+                continue;
+            }
+            register_table(self.catalog.as_ref(), table, self.bounds.attempts_max).await?;
+            registered().insert(table.name);
         }
-        register_table(self.catalog.as_ref(), table, self.bounds.attempts_max).await?;
-        self.registered.lock().unwrap_or_else(PoisonError::into_inner).insert(table.name);
         Ok(())
     }
 

@@ -124,9 +124,7 @@ impl<R: Rule> Function for Readings<R> {
     }
 
     async fn work(&self, lake: &Lake, landing: &ObjectKey, _: Vec<()>) -> Result<Report, Error> {
-        for table in tables_of::<R>() {
-            lake.register(table).await?;
-        }
+        lake.register(&tables_of::<R>()).await?;
         derive::derive::<R>(lake, landing).await
     }
 

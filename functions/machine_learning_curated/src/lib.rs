@@ -91,7 +91,7 @@ impl Function for MachineLearningCurated {
         if slices.is_empty() {
             return Ok(Report::default());
         }
-        lake.register(&MACHINE_LEARNING_CURATED).await?;
+        lake.register(&[&MACHINE_LEARNING_CURATED]).await?;
         let mut report = Report::default();
         for _ in 0..lake.bounds.attempts_max {
             let (derived, moved) = attempt_derive(lake, slices).await?;

@@ -64,6 +64,16 @@ impl World {
         world
     }
 
+    /// With a few landing objects of every stream, of which nothing is derived.
+    fn of_some() -> Self {
+        let (world, mut random) = (Self::new(), Random::new(7));
+        for number in 0..8 {
+            world.customer(&mut random, number);
+            world.readings(&mut random);
+        }
+        world
+    }
+
     /// Has every function finish, until none finds anything.
     fn come_to_rest(&self) {
         while let found = FunctionName::ALL.map(|function| (function, self.unfinished(function)))
@@ -238,12 +248,7 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
 
 #[test]
 fn a_catalog_that_was_lost_is_made_again_though_nothing_changed() {
-    let mut random = Random::new(7);
-    let world = World::new();
-    for number in 0..8 {
-        world.customer(&mut random, number);
-        world.readings(&mut random);
-    }
+    let world = World::of_some();
     world.come_to_rest();
     let before = world.catalog.snapshot();
     assert!(before.len() > TABLES.len(), "partitions, too");
@@ -290,12 +295,7 @@ fn forget(operation: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
 
 #[test]
 fn a_comparison_that_remembers_nothing_finds_all_the_same() {
-    let mut random = Random::new(7);
-    let world = World::new();
-    for number in 0..8 {
-        world.customer(&mut random, number);
-        world.readings(&mut random);
-    }
+    let world = World::of_some();
     for function in FunctionName::ALL {
         let anew = world.unfinished_anew(function);
         let lake = open(&world.store.before(forget), &world.catalog, world.policies);
