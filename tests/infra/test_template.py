@@ -79,7 +79,7 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
     },
 }
 for _name in OBJECTS.keys() - {"readings_compacted"}:
-    OBJECTS[_name] |= {f"state/compared/{_name}.json": WRITE}
+    OBJECTS[_name] |= {f"state/compared/{_name}": WRITE}
 # Listed though not one object below is read: the root of the replay markers, whose keys begin with
 # the revision.
 LISTED_ONLY = {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
-use futures::stream::TryStreamExt;
-use lake::comparison::{Comparison, Listed, Versions, landing_objects};
+use futures::stream::StreamExt;
+use lake::comparison::{Comparison, LandingObjects, Listed, Versions, readable};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
@@ -151,55 +151,47 @@ pub(crate) async fn unfolded(
     lake: &Lake,
     comparison: &mut Comparison,
 ) -> Result<Vec<ObjectKey>, Error> {
-    let sources = landing_objects(lake, Stream::Customer).await?;
     let under = Versions::under("folded");
-    let mut unfolded = Vec::new();
+    let listed = LandingObjects::list(lake, comparison, Stream::Customer, None, under).await?;
+    let mut unfolded = listed.new.clone();
     let mut unknown = Vec::new();
-    for listed in sources.values() {
-        let Some(manifest) = &listed.manifest else {
-            unfolded.extend(listed.key());
-            continue;
-        };
-        let versions = under.clone().landing_object(
-            listed.landed(),
-            listed.quarantine.as_ref(),
-            (&manifest.key, &manifest.etag),
-        );
+    for (source, Listed { versions, manifest_bytes }) in &listed.known {
         if comparison.knows(versions.fingerprint()).is_none() {
-            unknown.push(manifest.clone());
+            unknown.push((*source, *manifest_bytes));
         }
     }
-    let load = |key: ObjectKey| async move {
-        let found = lake.load::<CustomerManifest>(&key).await?;
-        Ok::<_, Error>((key, found))
+    // Of these the manifests do not say where they landed.
+    let mut untold = BTreeSet::new();
+    let load = |source| async move {
+        let key = layout::manifest(Stream::Customer, source);
+        let found = readable(&key, lake.load::<CustomerManifest>(&key).await);
+        (source, key, found)
     };
     let mut manifests = pin!(lake.look_at_each(unknown, load));
-    while let Some((key, found)) = manifests.try_next().await? {
-        let source = layout::source_of_manifest(Stream::Customer, &key);
-        let listed = source.and_then(|source| sources.get(&source));
-        let Some(found) = found else {
-            unfolded.extend(listed.and_then(Listed::key));
+    while let Some((source, key, found)) = manifests.next().await {
+        let Some(found) = found? else {
+            untold.insert(source);
             continue;
         };
         let manifest = &found.value;
-        let version = listed.and_then(Listed::landed);
-        let mut is_folded =
-            manifest.content.version.as_ref() == version && manifest.folded.as_ref() == version;
-        let mut quarantine = None;
+        let version = manifest.content.version.as_ref();
+        let mut is_folded = manifest.folded.as_ref() == version;
+        let mut quarantined = None;
         if is_folded && manifest.had_fragments {
             let found = quarantine::find(lake, Stream::Customer, &manifest.landing).await?;
             is_folded = found.digest == manifest.content.quarantine;
-            quarantine = found.etag;
+            quarantined = found.etag;
         }
-        if is_folded {
-            let manifest = (&key, &found.etag);
-            let versions = under.clone().landing_object(version, quarantine.as_ref(), manifest);
+        let manifested = (&key, &found.etag);
+        let versions = under.landing_object(version, quarantined.as_ref(), manifested);
+        if is_folded && listed.is_of(lake, &manifest.landing, version, versions).await? {
             comparison.note(versions.fingerprint(), Vec::new());
             comparison.keep_progress(lake).await;
         } else {
             unfolded.push(manifest.landing.clone());
         }
     }
+    unfolded.extend(listed.keys(lake, &untold).await?);
     Ok(unfolded)
 }
 

@@ -1,148 +1,148 @@
 //! What was left unfinished between customer_trusted and customer_curated.
 //!
 //! Whether people have a witness depends on their part of the register and on the manifests that name
-//! them. Of a part that changed since the last comparison all of those matter; of a manifest that
-//! changed, all parts of those whom it names. Every other pair of a part and a manifest is as it was.
+//! them. What is found settled is of pairs of a part and a manifest:
+//!
+//! - a part that changed since the last comparison is looked at with all manifests: with those of the
+//!   witnesses of its people, and with those that the index has for whoever is without;
+//! - a part that did not, with the manifests that changed.
+//!
+//! Every other pair is as it was. So a manifest is remembered once it was looked at with all parts that
+//! are remembered, and a part once it was with all manifests: who is cut off leaves both to the next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
-use lake::comparison::{Comparison, Versions};
+use lake::comparison::{self, Comparison, Versions, readable};
 use lake::error::Error;
 use lake::key::{ETag, Fingerprint, KeyHash, ObjectKey, Part, Source};
-use lake::lake::{Lake, Versioned};
+use lake::lake::Lake;
 use lake::layout;
 use lake::manifest::{self, Manifest};
 use lake::object;
 use lake::registers::{CuratedRegister, slim};
-use lake::store::{ObjectMeta, list_all, versions_below};
+use lake::store::versions_below;
 use lake::tables::{ACCELEROMETER_TRUSTED, CUSTOMER_CURATED, Stream};
 
 use crate::project;
 
-/// Up to how many people of changed parts the manifests that name them are looked up; beyond, all
-/// manifests are looked at.
-const LOOKED_UP_MAX: usize = 1 << 16;
+/// How many people a manifest that changed is reckoned to name.
+const NAMED: usize = 32;
 
 /// Parts that are behind customer_trusted or were left in the middle, and accelerometer objects
 /// that were not taken into account.
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
-    let listed = Listed::list(lake).await?;
+    let listed = Listed::list(lake, &comparison).await?;
     let changed = comparison.unknown_parts(lake, |part| listed.versions(lake, part));
-    let changed: BTreeSet<Part> = changed.into_iter().collect();
-    let new = listed.new_manifests(lake, &mut comparison);
-    let mut keys = BTreeSet::new();
-    let mut presence = Presence::default();
-
-    // The parts in which everybody is as they should be, so far; and the versions that says.
-    let mut settled: BTreeMap<Part, Fingerprint> = BTreeMap::new();
-    let mut compared = stream::iter(changed.iter().copied())
-        .map(|part| async move { Ok::<_, Error>((part, compare(lake, part).await?)) })
-        .buffered(lake.parts_at_once());
-    while let Some((part, (register, versions))) = compared.try_next().await? {
-        presence.await_people(lake, &register);
-        match versions {
-            Some(versions) => drop(settled.insert(part, versions)),
-            None => drop(keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part))),
-        }
-    }
-    let sources = presence.sources(lake).await?;
-
-    let (neighbours, moved) = neighbours(lake, &listed, &changed, &new).await?;
-    for (part, register) in neighbours {
-        if let Some(register) = &register {
-            presence.await_people(lake, &register.value);
-        }
-        let Some(versions) = listed.versions(lake, part) else { continue };
-        let seen = register.as_ref().map(|register| &register.etag);
-        if listed.registers.get(&layout::curated_register(part)) == seen {
-            settled.insert(part, versions);
-        } else {
-            comparison.forget(versions);
-        }
-    }
-
-    let is_new: HashSet<&ObjectKey> = new.iter().map(|listed| &listed.key).collect();
-    let is_wanted = |listed: &&ObjectMeta| {
-        let Some(sources) = &sources else { return true };
-        let source = layout::source_of_manifest(Stream::Accelerometer, &listed.key);
-        is_new.contains(&listed.key) || source.is_some_and(|source| sources.contains(&source))
-    };
-    let wanted: Vec<ObjectMeta> = listed.manifests.iter().filter(is_wanted).cloned().collect();
-    let mut unseen: HashMap<ObjectKey, ETag> =
-        wanted.iter().map(|listed| (listed.key.clone(), listed.etag.clone())).collect();
-    let mut manifests = pin!(lake.look_at_each(wanted, |key| load(lake, key)));
-    while let Some(manifest) = manifests.try_next().await? {
-        let Some((key, manifest)) = manifest else { continue };
-        presence.add(&manifest.value);
-        if unseen.get(&key) == Some(&manifest.etag) && !moved.contains(&key) {
-            unseen.remove(&key);
-            comparison.note(of_manifest(lake, &key, &manifest.etag), Vec::new());
-        }
-    }
-    for (key, etag) in unseen {
-        comparison.forget(of_manifest(lake, &key, &etag));
-    }
-
-    for (person, presence) in presence.people {
-        let Some(lead) = presence.unlike() else { continue };
-        keys.insert(lead);
-        if let Some(versions) = settled.remove(&person.part(lake.settings.parts)) {
-            comparison.forget(versions);
-        }
-    }
-    for versions in settled.into_values() {
-        comparison.note(versions, Vec::new());
-    }
+    let changed = changed.into_iter().collect();
+    let mut keys = with_changed_manifests(lake, &mut comparison, &listed, &changed).await?;
+    keys.extend(with_all_manifests(lake, &mut comparison, &listed, &changed).await?);
     comparison.register(lake, &[&CUSTOMER_CURATED]).await?;
     comparison.end(lake).await;
     Ok(keys.into_iter().collect())
 }
 
-async fn load(
+/// Looks at the parts that did not change with the manifests that did.
+async fn with_changed_manifests(
     lake: &Lake,
-    key: ObjectKey,
-) -> Result<Option<(ObjectKey, Versioned<Manifest>)>, Error> {
-    Ok(lake.load::<Manifest>(&key).await?.map(|manifest| (key, manifest)))
-}
-
-/// The parts that did not change, with people whom changed manifests name; and the manifests that
-/// moved since they were listed.
-async fn neighbours(
-    lake: &Lake,
+    comparison: &mut Comparison,
     listed: &Listed,
     changed: &BTreeSet<Part>,
-    new: &[ObjectMeta],
-) -> Result<(Vec<(Part, Option<Versioned<CuratedRegister>>)>, HashSet<ObjectKey>), Error> {
-    let mut named = BTreeSet::new();
+) -> Result<BTreeSet<ObjectKey>, Error> {
     let is_there = |part: &Part| listed.registers.contains_key(&layout::curated_register(*part));
-    let unchanged = |part: &Part| is_there(part) && !changed.contains(part);
-    if !lake.settings.parts.all().any(|part| unchanged(&part)) {
-        return Ok((Vec::new(), HashSet::new()));
+    let is_unchanged = |part: &Part| is_there(part) && !changed.contains(part);
+    let is_any_unchanged = lake.settings.parts.all().any(|part| is_unchanged(&part));
+    let manifests = listed.new_manifests(comparison);
+    let mut keys = BTreeSet::new();
+    for new in manifests.chunks((lake.bounds.people_at_once / NAMED).max(1)) {
+        let mut unmoved: BTreeSet<Source> = new.iter().copied().collect();
+        if is_any_unchanged {
+            let mut named = BTreeSet::new();
+            let add_parts = |manifest: &Manifest| {
+                named.extend(manifest.keys.keys().map(|person| person.part(lake.settings.parts)));
+            };
+            unmoved = listed.look_at(lake, &unmoved, add_parts).await?;
+            let mut presence = Presence::default();
+            let mut registers = stream::iter(named.into_iter().filter(is_unchanged))
+                .map(|part| async move {
+                    let key = layout::curated_register(part);
+                    Ok::<_, Error>((part, lake.load::<CuratedRegister>(&key).await?))
+                })
+                .buffered(lake.parts_at_once());
+            while let Some((part, register)) = registers.try_next().await? {
+                let etag = register.as_ref().map(|register| &register.etag);
+                if listed.registers.get(&layout::curated_register(part)) != etag {
+                    listed.forget_part(lake, comparison, part);
+                }
+                if let Some(register) = register {
+                    presence.await_people(lake, &register.value);
+                }
+            }
+            let sources = new.iter().copied().collect();
+            let seen = listed.look_at(lake, &sources, |manifest| presence.add(manifest)).await?;
+            unmoved.retain(|source| seen.contains(source));
+            for (person, lead) in presence.unlike() {
+                keys.insert(lead);
+                listed.forget_part(lake, comparison, person.part(lake.settings.parts));
+            }
+        }
+        for versions in unmoved.iter().filter_map(|source| listed.versions_of(source)) {
+            comparison.note(versions.fingerprint(), Vec::new());
+        }
+        comparison.keep_progress(lake).await;
     }
-    let mut moved: HashMap<&ObjectKey, &ETag> =
-        new.iter().map(|listed| (&listed.key, &listed.etag)).collect();
-    let mut manifests = pin!(lake.look_at_each(new.to_vec(), |key| load(lake, key)));
-    while let Some(manifest) = manifests.try_next().await? {
-        let Some((key, manifest)) = manifest else { continue };
-        named.extend(manifest.value.keys.keys().map(|person| person.part(lake.settings.parts)));
-        if moved.get(&key) == Some(&&manifest.etag) {
-            moved.remove(&key);
+    Ok(keys)
+}
+
+/// Looks at the parts that changed, with all manifests.
+async fn with_all_manifests(
+    lake: &Lake,
+    comparison: &mut Comparison,
+    listed: &Listed,
+    changed: &BTreeSet<Part>,
+) -> Result<BTreeSet<ObjectKey>, Error> {
+    let mut keys = BTreeSet::new();
+    let mut compared = stream::iter(changed.iter().copied())
+        .map(|part| async move { Ok::<_, Error>((part, compare(lake, part).await?)) })
+        .buffered(lake.parts_at_once());
+    let mut presence = Presence::default();
+    // The parts in which everybody is as they should be, so far; and the versions that says.
+    let mut settled: BTreeMap<Part, Fingerprint> = BTreeMap::new();
+    loop {
+        let next = compared.try_next().await?;
+        let is_last = next.is_none();
+        if let Some((part, (register, versions))) = next {
+            presence.await_people(lake, &register);
+            match versions {
+                Some(versions) => drop(settled.insert(part, versions)),
+                None => drop(keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part))),
+            }
+        }
+        if !is_last && presence.people.len() < lake.bounds.people_at_once {
+            continue;
+        }
+        let mut presence = std::mem::take(&mut presence);
+        let sources = presence.sources(lake).await?;
+        let seen = listed.look_at(lake, &sources, |manifest| presence.add(manifest)).await?;
+        for versions in sources.difference(&seen).filter_map(|source| listed.versions_of(source)) {
+            comparison.forget(versions.fingerprint());
+        }
+        for (person, lead) in presence.unlike() {
+            keys.insert(lead);
+            settled.remove(&person.part(lake.settings.parts));
+        }
+        for versions in std::mem::take(&mut settled).into_values() {
+            comparison.note(versions, Vec::new());
+        }
+        comparison.keep_progress(lake).await;
+        if is_last {
+            return Ok(keys);
         }
     }
-    let neighbours = stream::iter(named.into_iter().filter(unchanged))
-        .map(|part| async move {
-            let register = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-            Ok::<_, Error>((part, register))
-        })
-        .buffered(lake.parts_at_once())
-        .try_collect()
-        .await?;
-    Ok((neighbours, moved.into_keys().cloned().collect()))
 }
 
 /// What there is, as it was listed.
@@ -151,19 +151,20 @@ struct Listed {
     registers: BTreeMap<ObjectKey, ETag>,
     owners: BTreeMap<ObjectKey, ETag>,
     curated: BTreeMap<ObjectKey, ETag>,
-    manifests: Vec<ObjectMeta>,
+    /// Of accelerometer objects.
+    manifests: BTreeMap<Source, comparison::Listed>,
 }
 
 impl Listed {
-    async fn list(lake: &Lake) -> Result<Self, Error> {
-        let manifests = layout::manifests(Stream::Accelerometer);
+    async fn list(lake: &Lake, comparison: &Comparison) -> Result<Self, Error> {
         let store = lake.store.as_ref();
+        let manifested = |key: &ObjectKey, etag: &ETag| of_manifest(lake, key, etag);
         let (trusted, registers, owners, curated, manifests) = try_join!(
             versions_below(store, layout::TRUSTED_CUSTOMER),
             versions_below(store, layout::CURATED_REGISTER),
             versions_below(store, layout::OWNERS),
             versions_below(store, layout::CURATED_CUSTOMER),
-            list_all(store, &manifests),
+            comparison.manifests(lake, Stream::Accelerometer, manifested),
         )?;
         Ok(Self { trusted, registers, owners, curated, manifests })
     }
@@ -180,11 +181,48 @@ impl Listed {
         Some(of_part(lake, part, [trusted, register, owners, curated]))
     }
 
-    fn new_manifests(&self, lake: &Lake, comparison: &mut Comparison) -> Vec<ObjectMeta> {
-        let mut is_new = |listed: &ObjectMeta| {
-            comparison.knows(of_manifest(lake, &listed.key, &listed.etag)).is_none()
+    fn forget_part(&self, lake: &Lake, comparison: &mut Comparison, part: Part) {
+        if let Some(versions) = self.versions(lake, part) {
+            comparison.forget(versions);
+        }
+    }
+
+    fn versions_of(&self, source: &Source) -> Option<Versions> {
+        self.manifests.get(source).map(|manifest| manifest.versions)
+    }
+
+    fn new_manifests(&self, comparison: &mut Comparison) -> Vec<Source> {
+        let mut is_new = |manifest: &comparison::Listed| {
+            comparison.knows(manifest.versions.fingerprint()).is_none()
         };
-        self.manifests.iter().filter(|listed| is_new(listed)).cloned().collect()
+        let new = self.manifests.iter().filter(|(_, manifest)| is_new(manifest));
+        new.map(|(source, _)| *source).collect()
+    }
+
+    /// Looks at those manifests that were listed; returns those that are as they were.
+    async fn look_at(
+        &self,
+        lake: &Lake,
+        sources: &BTreeSet<Source>,
+        mut look: impl FnMut(&Manifest),
+    ) -> Result<BTreeSet<Source>, Error> {
+        let listed = |source| Some((source, self.manifests.get(&source)?.manifest_bytes));
+        let load = |source| async move {
+            let key = layout::manifest(Stream::Accelerometer, source);
+            let manifest = readable(&key, lake.load::<Manifest>(&key).await);
+            (source, key, manifest)
+        };
+        let listed = sources.iter().copied().filter_map(listed).collect();
+        let mut manifests = pin!(lake.look_at_each(listed, load));
+        let mut unmoved = BTreeSet::new();
+        while let Some((source, key, manifest)) = manifests.next().await {
+            let Some(manifest) = manifest? else { continue };
+            look(&manifest.value);
+            if self.versions_of(&source) == Some(of_manifest(lake, &key, &manifest.etag)) {
+                unmoved.insert(source);
+            }
+        }
+        Ok(unmoved)
     }
 }
 
@@ -194,15 +232,14 @@ fn under(lake: &Lake) -> Versions {
     Versions::under(&format!("{} consent={consent} {changes}", CUSTOMER_CURATED.name))
 }
 
-fn of_manifest(lake: &Lake, key: &ObjectKey, etag: &ETag) -> Fingerprint {
-    under(lake).version(key.as_str(), Some(etag)).fingerprint()
+fn of_manifest(lake: &Lake, key: &ObjectKey, etag: &ETag) -> Versions {
+    under(lake).version(key.as_str(), Some(etag))
 }
 
 fn of_part(lake: &Lake, part: Part, versions: [Option<&ETag>; 4]) -> Fingerprint {
     let names = ["trusted", "register", "owners", "curated"];
-    let with = |all: Versions, (name, version)| all.version(name, version);
-    let part = under(lake).version(&part.to_string(), None);
-    names.into_iter().zip(versions).fold(part, with).fingerprint()
+    let with = |all: Versions, (name, version)| all.version(&format!("{name} {part}"), version);
+    names.into_iter().zip(versions).fold(under(lake), with).fingerprint()
 }
 
 /// A part of the register; and the versions in which everything follows from it, and it from
@@ -266,18 +303,20 @@ impl Presence {
         }
     }
 
-    /// The landing objects that matter to these people; `None` if they are too many to be looked up.
-    async fn sources(&self, lake: &Lake) -> Result<Option<BTreeSet<Source>>, Error> {
-        if self.people.len() > LOOKED_UP_MAX {
-            return Ok(None);
-        }
+    /// The landing objects that matter to these people.
+    async fn sources(&self, lake: &Lake) -> Result<BTreeSet<Source>, Error> {
         let mut sources: BTreeSet<Source> =
             self.people.values().filter_map(|person| person.witness).collect();
         let without = self.people.iter().filter(|(_, person)| person.witness.is_none());
         let without = without.map(|(person, _)| *person).collect();
         let found = manifest::sources(lake, Stream::Accelerometer, &without).await?;
         sources.extend(found.into_values().flatten());
-        Ok(Some(sources))
+        Ok(sources)
+    }
+
+    /// Those who have a witness that is none, or none though there is one; with an object to look at.
+    fn unlike(self) -> impl Iterator<Item = (KeyHash, ObjectKey)> {
+        self.people.into_iter().filter_map(|(person, presence)| Some((person, presence.unlike()?)))
     }
 
     fn add(&mut self, manifest: &Manifest) {

@@ -112,6 +112,13 @@ pub struct Bounds {
     /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
     /// for it.
     pub looks_per_page: usize,
+    /// From how much on that a comparison found settled the next one lists manifests in stretches: a
+    /// sixteenth of them is a few pages then.
+    pub many_settled: usize,
+    /// After how many looks a comparison records what it found settled, for whoever has to begin again.
+    pub looks_recorded: usize,
+    /// How many people a comparison looks for in manifests at once, and some more: those of one part.
+    pub people_at_once: usize,
     /// Memory the lake's documents may keep between invocations, bytes.
     pub cache_bytes_max: usize,
     /// Tables of which the rows of a small object are kept there too when it is written: for who
@@ -152,6 +159,9 @@ impl Default for Bounds {
             concurrency: 8,
             looks_at_once: 32,
             looks_per_page: 16,
+            many_settled: 1 << 16,
+            looks_recorded: 4096,
+            people_at_once: 1 << 17,
             cache_bytes_max: 48 << 20,
             kept_when_written: &[],
             row_group_rows: 128 << 10,
@@ -525,17 +535,17 @@ impl Lake {
         Ok(())
     }
 
-    /// Looks at each of some listed objects, at many at once; at those that are not small, one after
-    /// the other.
-    pub fn look_at_each<'a, L: Future + 'a>(
+    /// Looks at each of some objects of which the bytes are known, at many at once; at those that are
+    /// not small, one after the other.
+    pub fn look_at_each<'a, T: 'a, L: Future + 'a>(
         &self,
-        objects: Vec<ObjectMeta>,
-        look: impl Fn(ObjectKey) -> L + Copy + 'a,
+        objects: Vec<(T, u64)>,
+        look: impl Fn(T) -> L + Copy + 'a,
     ) -> impl Stream<Item = L::Output> + 'a {
-        let is_small = |object: &ObjectMeta| object.size_bytes <= self.bounds.small_bytes_max;
+        let is_small = |(_, bytes): &(T, u64)| *bytes <= self.bounds.small_bytes_max;
         let (small, large): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_small);
-        let looks = move |objects: Vec<ObjectMeta>, at_once| {
-            stream::iter(objects).map(move |object| look(object.key)).buffered(at_once)
+        let looks = move |objects: Vec<(T, u64)>, at_once| {
+            stream::iter(objects).map(move |(object, _)| look(object)).buffered(at_once)
         };
         looks(small, self.bounds.looks_at_once).chain(looks(large, 1))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate};
+use chrono::{DateTime, Datelike, NaiveDate};
 
 use crate::key::{ObjectKey, Part, Revision, Source};
 use crate::tables::{READING_DATE, Stream};
@@ -26,6 +26,16 @@ impl ReadingDate {
     /// The day of an instant, epoch milliseconds; `None` beyond the calendar.
     pub fn of(time_ms: i64) -> Option<Self> {
         DateTime::from_timestamp_millis(time_ms).map(|time| Self(time.date_naive()))
+    }
+
+    /// Its number among all days.
+    pub fn number(self) -> i32 {
+        self.0.num_days_from_ce()
+    }
+
+    /// The day of that number.
+    pub fn of_number(number: i32) -> Option<Self> {
+        NaiveDate::from_num_days_from_ce_opt(number).map(Self)
     }
 
     /// Reads `YYYY-MM-DD`.
@@ -245,7 +255,7 @@ pub fn source_of_manifest(stream: Stream, key: &ObjectKey) -> Option<Source> {
 
 /// What a function found settled when it compared all there is.
 pub fn compared(function: &str) -> ObjectKey {
-    ObjectKey::new(format!("state/compared/{function}.json"))
+    ObjectKey::new(format!("state/compared/{function}"))
 }
 
 /// Prefix of the runs of a stream's key index.

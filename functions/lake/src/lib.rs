@@ -7,6 +7,7 @@
 pub mod catalog;
 pub mod comparison;
 pub mod customer;
+pub mod days;
 pub mod ddl;
 pub mod derivation;
 pub mod error;

@@ -105,8 +105,7 @@ pub struct Noted {
 }
 
 /// Whether an object has rows, or had any.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occupancy {
     /// It has rows.
     Some,

@@ -11,6 +11,7 @@ use crate::key::ObjectKey;
 use crate::lake::Lake;
 use crate::layout::{self, ReadingDate};
 use crate::object::{self, Occupancy};
+use crate::store::Pages;
 use crate::tables::Table;
 
 /// Settles the partition of an object that was just derived, or found to be right, as `seen`.
@@ -44,41 +45,44 @@ pub async fn settle(
 async fn has_rows(lake: &Lake, table: &Table, date: ReadingDate) -> Result<bool, Error> {
     let prefix = layout::day(table.location, date);
     let without_max = object::bytes_max_without_rows(table)?;
-    let mut after = None;
-    loop {
-        let page = lake.store.list(&prefix, after.as_ref()).await?;
-        if page.objects.iter().any(|object| object.size_bytes > without_max) {
+    let mut pages = Pages::below(lake.store.as_ref(), prefix);
+    while let Some(page) = pages.next().await? {
+        if page.iter().any(|object| object.size_bytes > without_max) {
             return Ok(true);
         }
-        after = page.objects.last().map(|last| last.key.clone());
-        if !page.more || after.is_none() {
-            return Ok(false);
-        }
+    }
+    Ok(false)
+}
+
+/// The days of a table as its objects have them, to be compared with the catalog; each with what
+/// leads to it.
+#[derive(Debug)]
+pub struct Occupied<L>(BTreeMap<ReadingDate, (Occupancy, L)>);
+
+impl<L> Default for Occupied<L> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
     }
 }
 
-/// The days of a table as its objects have them, to be compared with the catalog.
-#[derive(Debug, Default)]
-pub struct Occupied(BTreeMap<ReadingDate, (Occupancy, ObjectKey)>);
-
-impl Occupied {
-    /// Adds an object, with the key that leads to it. In whatever order they are added, the same
-    /// leads to a day.
-    pub fn add(&mut self, date: ReadingDate, occupancy: Occupancy, key: &ObjectKey) {
+impl<L: Ord> Occupied<L> {
+    /// Adds an object, with what leads to it. In whatever order they are added, the same leads to a
+    /// day.
+    pub fn add(&mut self, date: ReadingDate, occupancy: Occupancy, lead: L) {
         let known = self.0.get(&date);
-        let is_first = known.is_none_or(|(_, first)| key < first);
+        let is_first = known.is_none_or(|(_, first)| lead < *first);
         let leads = match (occupancy, known.map(|(known, _)| *known)) {
             (Occupancy::NeverAny, _) | (Occupancy::NoneNow, Some(Occupancy::Some)) => false,
             (Occupancy::Some, Some(Occupancy::NoneNow)) => true,
             (Occupancy::Some | Occupancy::NoneNow, _) => is_first,
         };
         if leads {
-            self.0.insert(date, (occupancy, key.clone()));
+            self.0.insert(date, (occupancy, lead));
         }
     }
 
-    /// The keys of days that the catalog has otherwise.
-    pub async fn unsettled(self, lake: &Lake, table: &Table) -> Result<Vec<ObjectKey>, Error> {
+    /// What leads to the days that the catalog has otherwise.
+    pub async fn unsettled(self, lake: &Lake, table: &Table) -> Result<Vec<L>, Error> {
         let registered = lake.catalog.partitions(table.name).await?;
         let registered: BTreeSet<ReadingDate> =
             registered.into_iter().map(|partition| partition.date).collect();
@@ -87,6 +91,6 @@ impl Occupied {
         };
         let days = self.0.into_iter();
         let unsettled = days.filter(|(date, (occupancy, _))| differs(date, *occupancy));
-        Ok(unsettled.map(|(_, (_, key))| key).collect())
+        Ok(unsettled.map(|(_, (_, lead))| lead).collect())
     }
 }

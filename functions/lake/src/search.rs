@@ -57,9 +57,15 @@ pub fn before<T>(sorted: &[T], is_before: impl Fn(&T) -> bool) -> usize {
 
 /// Those of some sorted rows that have a key, one after another.
 pub(crate) fn among(rows: &[u8], width: usize, key: u64) -> &[u8] {
-    let begin = &rows[first_of(rows, width, key) * width..];
-    let count = begin.chunks_exact(width).take_while(|row| leading(row) == key).count();
-    &begin[..count * width]
+    let Range { start, end } = range_of(rows, width, key);
+    &rows[start * width..end * width]
+}
+
+/// Where in some sorted rows those are that have a key.
+pub(crate) fn range_of(rows: &[u8], width: usize, key: u64) -> Range<usize> {
+    let first = first_of(rows, width, key);
+    let rows = rows[first * width..].chunks_exact(width);
+    first..first + rows.take_while(|row| leading(row) == key).count()
 }
 
 /// Number of the sorted rows that come before a key.

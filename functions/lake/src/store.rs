@@ -174,18 +174,40 @@ pub trait Upload: Send {
     async fn abort(self: Box<Self>) -> Result<(), StoreError>;
 }
 
+/// The objects below a prefix, in key order, listed a page at a time as they are wanted.
+pub struct Pages<'a> {
+    store: &'a dyn Store,
+    prefix: String,
+    after: Option<ObjectKey>,
+    more: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// Begins with the first object whose key begins with `prefix`.
+    pub fn below(store: &'a dyn Store, prefix: impl Into<String>) -> Self {
+        Self { store, prefix: prefix.into(), after: None, more: true }
+    }
+
+    /// The next page; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<ObjectMeta>>, StoreError> {
+        if !self.more {
+            return Ok(None);
+        }
+        let page = self.store.list(&self.prefix, self.after.as_ref()).await?;
+        self.after = page.objects.last().map(|last| last.key.clone());
+        self.more = page.more && self.after.is_some();
+        Ok(Some(page.objects))
+    }
+}
+
 /// Every object whose key begins with `prefix`, in key order.
 pub async fn list_all(store: &dyn Store, prefix: &str) -> Result<Vec<ObjectMeta>, StoreError> {
-    let mut objects: Vec<ObjectMeta> = Vec::new();
-    loop {
-        let after = objects.last().map(|last| last.key.clone());
-        let page = store.list(prefix, after.as_ref()).await?;
-        let more = page.more && !page.objects.is_empty();
-        objects.extend(page.objects);
-        if !more {
-            return Ok(objects);
-        }
+    let mut pages = Pages::below(store, prefix);
+    let mut objects = Vec::new();
+    while let Some(page) = pages.next().await? {
+        objects.extend(page);
     }
+    Ok(objects)
 }
 
 /// The versions of all objects whose key begins with `prefix`.

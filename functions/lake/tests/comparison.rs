@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lake::catalog::StoreCatalog;
 use lake::comparison::{Comparison, Versions};
-use lake::key::{Fingerprint, LakeKey, Parts};
+use lake::key::{ETag, Fingerprint, LakeKey, Parts};
 use lake::lake::Lake;
+use lake::layout::ReadingDate;
 use lake::object::Occupancy;
 use lake::policy::Policies;
 use lake::store::MemoryStore;
@@ -20,19 +22,26 @@ async fn lake(store: &MemoryStore) -> Lake {
 }
 
 fn versions(number: usize) -> Fingerprint {
-    Versions::under("a rule").version(&number.to_string(), None).fingerprint()
+    Versions::under("a rule").version("it", Some(&ETag::new(number.to_string()))).fingerprint()
 }
 
 #[tokio::test]
 async fn what_is_not_asked_for_again_is_forgotten() {
     let lake = lake(&MemoryStore::default()).await;
+    let date = |day| ReadingDate::parse(day).unwrap();
+    let dates = vec![
+        (date("2023-06-18"), Occupancy::Some),
+        (date("2023-06-19"), Occupancy::NoneNow),
+        (date("2023-06-20"), Occupancy::NeverAny),
+    ];
     let mut first = Comparison::begin(&lake, "f").await;
-    first.note(versions(1), vec![Occupancy::Some]);
+    first.note(versions(1), dates.clone());
     first.note(versions(2), Vec::new());
     first.end(&lake).await;
 
     let mut second = Comparison::begin(&lake, "f").await;
-    assert_eq!(second.knows(versions(1)), Some([Occupancy::Some].as_slice()));
+    let known = second.knows(versions(1)).map(BTreeMap::from_iter);
+    assert_eq!(known, Some(BTreeMap::from_iter(dates)));
     assert_eq!(second.knows(versions(3)), None);
     second.end(&lake).await;
 

@@ -21,7 +21,7 @@ mod motions;
 mod transform;
 mod unfinished;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -36,8 +36,8 @@ use lake::object::{self, Opened, Version};
 use lake::partitions;
 use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
-use lake::store::{ObjectMeta, StoreError, list_all};
-use lake::tables::{MACHINE_LEARNING_CURATED, READING_DATE};
+use lake::store::{ObjectMeta, Pages};
+use lake::tables::MACHINE_LEARNING_CURATED;
 use tokio::sync::OnceCell;
 
 use self::join::Joined;
@@ -149,34 +149,19 @@ struct Day {
 impl Day {
     /// The objects of a day below `zone` whose time range has an instant in common with `span`.
     async fn list(lake: &Lake, zone: &str, date: ReadingDate, span: Span) -> Result<Self, Error> {
-        let prefix = format!("{zone}{READING_DATE}={date}/");
-        let mut objects = Vec::new();
-        let mut after = None;
-        loop {
-            let page = lake.store.list(&prefix, after.as_ref()).await?;
-            let last = page.objects.last().map(|last| last.key.clone());
-            let listed = page.objects.into_iter();
-            let sliced = listed.filter_map(|meta| Some((Slice::of_key(&meta.key, zone)?, meta)));
-            objects.extend(sliced);
-            // They are in the order of their first times.
-            let passed = objects.last().is_some_and(|(slice, _)| slice.first_ms > span.last_ms);
-            if passed || !page.more || last.is_none() {
-                break;
-            }
-            after = last;
+        let mut pages = Pages::below(lake.store.as_ref(), layout::day(zone, date));
+        let mut objects: Vec<(Slice, ObjectMeta)> = Vec::new();
+        // They are in the order of their first times.
+        let passed = |(slice, _): &(Slice, ObjectMeta)| slice.first_ms > span.last_ms;
+        while !objects.last().is_some_and(passed)
+            && let Some(page) = pages.next().await?
+        {
+            let slices =
+                page.into_iter().filter_map(|meta| Some((Slice::of_key(&meta.key, zone)?, meta)));
+            objects.extend(slices);
         }
         objects.retain(|(slice, _)| slice.span().overlaps(span));
         Ok(Self { objects })
-    }
-
-    /// All objects below `zone`, by their days.
-    async fn list_all(lake: &Lake, zone: &str) -> Result<BTreeMap<ReadingDate, Self>, StoreError> {
-        let mut days: BTreeMap<ReadingDate, Self> = BTreeMap::new();
-        for meta in list_all(lake.store.as_ref(), zone).await? {
-            let Some(slice) = Slice::of_key(&meta.key, zone) else { continue };
-            days.entry(slice.date).or_default().objects.push((slice, meta));
-        }
-        Ok(days)
     }
 
     /// Those that have an instant in common with `span`.

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use lake::days::{Days, in_order};
 use lake::error::Error;
 use lake::key::ObjectKey;
 use lake::lake::Lake;
-use lake::layout::{self, DAY_MS, ReadingDate, Slice};
-use lake::store::{ObjectMeta, list_all};
+use lake::layout::{self, DAY_MS, ReadingDate};
+use lake::store::{ObjectMeta, StoreError, list_all};
 use lake::tables::{READING_DATE, Table};
 
 use crate::compaction::{Compaction, is_worth_it, name_in};
@@ -30,19 +31,16 @@ pub(crate) async fn due(lake: &Lake, time_ms: i64) -> Result<Vec<ObjectKey>, Err
 pub async fn closed(lake: &Lake, before: ReadingDate) -> Result<Vec<ObjectKey>, Error> {
     let mut keys = Vec::new();
     for (table, (definition, _)) in COMPACTED.iter().enumerate() {
-        let days = objects_by_date(lake, definition).await?;
+        let mut days = Days::below(lake.store.as_ref(), definition.location);
         // A table without objects may not be registered yet; one with objects is.
-        if days.is_empty() {
+        if days.next().await?.is_none() {
             continue;
         }
-        for partition in lake.catalog.partitions(definition.name).await? {
-            let day = Day { table, date: partition.date };
-            let in_folder = partition.location == day.folder();
-            let Some(objects) = days.get(&day.date).filter(|_| in_folder && day.date < before)
-            else {
-                continue;
-            };
-            if is_worth_it(lake, day, objects)? {
+        let locations = locations(lake, definition).await?;
+        for date in in_order(locations.keys().copied().filter(|date| *date < before)) {
+            let day = Day { table, date };
+            let in_folder = locations.get(&date).is_some_and(|at| *at == day.folder());
+            if in_folder && is_worth_it(lake, day, &objects(&mut days, date).await?)? {
                 keys.push(ObjectKey::new(day.compacted()));
             }
         }
@@ -50,17 +48,14 @@ pub async fn closed(lake: &Lake, before: ReadingDate) -> Result<Vec<ObjectKey>, 
     Ok(keys)
 }
 
-async fn objects_by_date(
-    lake: &Lake,
-    table: &Table,
-) -> Result<BTreeMap<ReadingDate, Vec<ObjectMeta>>, Error> {
-    let mut days: BTreeMap<ReadingDate, Vec<ObjectMeta>> = BTreeMap::new();
-    for object in list_all(lake.store.as_ref(), table.location).await? {
-        if let Some(slice) = Slice::of_key(&object.key, table.location) {
-            days.entry(slice.date).or_default().push(object);
-        }
-    }
-    Ok(days)
+/// Where the catalog has the dates of a table.
+async fn locations(lake: &Lake, table: &Table) -> Result<BTreeMap<ReadingDate, String>, Error> {
+    let partitions = lake.catalog.partitions(table.name).await?.into_iter();
+    Ok(partitions.map(|partition| (partition.date, partition.location)).collect())
+}
+
+async fn objects(days: &mut Days<'_>, date: ReadingDate) -> Result<Vec<ObjectMeta>, StoreError> {
+    Ok(days.take(date).await?.into_iter().map(|(_, object)| object).collect())
 }
 
 /// The generations that have objects, by date.
@@ -98,18 +93,13 @@ pub(crate) async fn unfinished(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         if copies.is_empty() && states.is_empty() {
             continue;
         }
-        let partitions = lake.catalog.partitions(name).await?.into_iter();
-        let locations: BTreeMap<ReadingDate, String> =
-            partitions.map(|partition| (partition.date, partition.location)).collect();
+        let locations = locations(lake, definition).await?;
         let astray = locations.iter().filter(|(_, at)| at.starts_with(layout::COMPACTED));
-        let dates: BTreeSet<ReadingDate> = states
-            .into_iter()
-            .chain(copies.keys().copied())
-            .chain(astray.map(|(d, _)| *d))
-            .collect();
-        let objects = objects_by_date(lake, definition).await?;
+        let dates =
+            states.into_iter().chain(copies.keys().copied()).chain(astray.map(|(date, _)| *date));
+        let mut days = Days::below(lake.store.as_ref(), definition.location);
         let mut noted = pin!(
-            stream::iter(dates)
+            stream::iter(in_order(dates))
                 .map(|date| async move {
                     let noted = lake.load::<Compaction>(&Day { table, date }.state()).await?;
                     let noted = noted.map(|noted| Compaction::clone(&noted.value));
@@ -120,9 +110,8 @@ pub(crate) async fn unfinished(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         while let Some((date, noted)) = noted.try_next().await? {
             let day = Day { table, date };
             let at = locations.get(&date).map(String::as_str);
-            let none = Vec::new();
             let is_right = match noted.name() {
-                Some(_) => noted.stands(day, objects.get(&date).unwrap_or(&none), at),
+                Some(_) => noted.stands(day, &objects(&mut days, date).await?, at),
                 None => at.is_none_or(|at| at == day.folder()),
             };
             let named: BTreeSet<String> = noted.name().map(str::to_owned).into_iter().collect();

@@ -164,7 +164,16 @@ impl Store for Counting {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
         drop(self.count("list"));
-        self.of_store(self.store.list(prefix, after))
+        let listed = async {
+            let mut page = self.store.list(prefix, after).await?;
+            // They are nobody else's, as those of S3 are.
+            for object in &mut page.objects {
+                object.key = ObjectKey::new(object.key.as_str());
+                object.etag = ETag::new(object.etag.as_str());
+            }
+            Ok(page)
+        };
+        self.of_store(listed)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chain::FunctionName;
@@ -92,7 +93,26 @@ impl World {
     }
 
     fn unfinished(&self, function: FunctionName) -> BTreeSet<ObjectKey> {
-        block_on(function.unfinished(&self.lake())).unwrap().into_iter().collect()
+        let mut lake = self.lake();
+        lake.bounds.many_settled = 1;
+        block_on(function.unfinished(&lake)).unwrap().into_iter().collect()
+    }
+
+    /// Compares little at once, and records each bit, but is cut off after so many calls.
+    fn cut_off(&self, function: FunctionName, calls: usize) {
+        let made = AtomicUsize::new(0);
+        let store = self.store.before(move |operation, key| {
+            if made.fetch_add(1, Ordering::Relaxed) < calls {
+                return Ok(());
+            }
+            let (key, source) = (key.clone(), "cut off".into());
+            Err(StoreError::Unavailable { operation, key, source })
+        });
+        let mut lake = self.lake();
+        lake.store = Arc::new(store);
+        lake.bounds.looks_recorded = 1;
+        lake.bounds.people_at_once = 1;
+        drop(block_on(function.unfinished(&lake)));
     }
 
     /// What a comparison finds that knows nothing of one before.
@@ -219,7 +239,7 @@ fn lines(random: &mut Random, records: impl IntoIterator<Item = serde_json::Valu
 
 #[test]
 fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
-    const SEEDS: u64 = 60;
+    const SEEDS: u64 = 200;
     const STEPS: usize = 40;
     let mut found = 0;
     for seed in 0..SEEDS {
@@ -236,6 +256,9 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
             }
             world.remember();
             for function in FunctionName::ALL {
+                if random.chance(300) {
+                    world.cut_off(function, random.below(40));
+                }
                 let anew = world.unfinished_anew(function);
                 found += anew.len();
                 let name = function.as_str();
@@ -304,4 +327,33 @@ fn a_comparison_that_remembers_nothing_finds_all_the_same() {
         let asked = vec![Message::to_look_at(&anew.into_iter().collect::<Vec<_>>())];
         block_on(function.invoke_messages(&world.lake(), asked));
     }
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_keeps_nothing_else_from_being_compared() {
+    let world = World::of_some();
+    world.come_to_rest();
+    let below = |prefix: &str| {
+        let keys = world.store.snapshot().into_keys();
+        keys.filter(|key| key.after(prefix).is_some()).collect::<BTreeSet<_>>()
+    };
+    let of_streams = [
+        (Stream::Customer, FunctionName::CustomerLandingToTrusted),
+        (Stream::Accelerometer, FunctionName::AccelerometerLandingToTrusted),
+        (Stream::StepTrainer, FunctionName::StepTrainerLandingToTrusted),
+    ];
+    for (stream, function) in of_streams {
+        for manifest in below(&layout::manifests(stream)) {
+            put(&world.store, manifest.as_str(), "{".to_owned());
+        }
+        // Whoever looks at them says so.
+        assert_eq!(world.unfinished(function), below(layout::landing(stream)), "{stream:?}");
+    }
+    let curated = below(layout::CURATED_CUSTOMER);
+    for part in &curated {
+        block_on(world.store.delete(part)).unwrap();
+    }
+    let found = world.unfinished(FunctionName::CustomerTrustedToCurated);
+    assert!(!found.is_empty());
+    assert_eq!(found.len(), curated.len(), "{found:?}");
 }

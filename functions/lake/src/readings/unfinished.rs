@@ -1,20 +1,19 @@
 //! What was left unfinished between a landing zone of readings and its trusted table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 
 use futures::stream::StreamExt;
 use futures::try_join;
-use tracing::warn;
 
 use super::{Applied, Rule, rule_of, tables_of};
-use crate::comparison::{Comparison, Listed, Looked, Versions, landing_objects};
+use crate::comparison::{Comparison, Dates, LandingObjects, Listed, Looked, Versions, readable};
 use crate::error::Error;
-use crate::key::{ETag, Fingerprint, ObjectKey, Part, Revision, Source};
+use crate::key::{ETag, Fingerprint, ObjectKey, Part, Revision};
 use crate::lake::Lake;
-use crate::layout::{self, Slice};
+use crate::layout;
 use crate::manifest::Manifest;
-use crate::object::{self, Occupancy};
+use crate::object;
 use crate::partitions::Occupied;
 use crate::quarantine;
 use crate::registers::slim;
@@ -42,103 +41,46 @@ async fn underived<R: Rule>(
     lake: &Lake,
     comparison: &mut Comparison,
 ) -> Result<BTreeSet<ObjectKey>, Error> {
-    let (sources, derived) = try_join!(
-        landing_objects(lake, R::STREAM),
-        list_all(lake.store.as_ref(), R::TABLE.location),
-    )?;
-    let mut slices: BTreeMap<Source, Slices> = BTreeMap::new();
-    for object in derived {
-        if let Some(slice) = Slice::of_key(&object.key, R::TABLE.location) {
-            let slices = slices.entry(slice.source).or_default();
-            // Most have one, and there are many.
-            slices.reserve_exact(1);
-            slices.push((slice, object.etag));
-        }
-    }
-    for slices in slices.values_mut() {
-        slices.sort_unstable_by_key(|(slice, _)| *slice);
-    }
-    let under = under::<R>(lake);
-    let mut keys = BTreeSet::new();
+    let zone = Some(R::TABLE.location);
+    let listed = LandingObjects::list(lake, comparison, R::STREAM, zone, under::<R>(lake)).await?;
+    let mut keys: BTreeSet<ObjectKey> = listed.new.iter().cloned().collect();
     let mut occupied = Occupied::default();
     let mut unknown = Vec::new();
-    for (source, listed) in &sources {
-        let Some(manifest) = &listed.manifest else {
-            keys.extend(listed.key());
-            continue;
-        };
-        let slices = slices.get(source).map_or(&[][..], Vec::as_slice);
-        let versions = under.clone().landing_object(
-            listed.landed(),
-            listed.quarantine.as_ref(),
-            (&manifest.key, &manifest.etag),
-        );
-        let versions = with_slices::<R>(versions, slices.iter().map(|(slice, etag)| (slice, etag)));
-        match comparison.knows(versions) {
-            Some(occupancies) => {
-                for ((slice, _), occupancy) in slices.iter().zip(occupancies) {
-                    occupied.add(slice.date, *occupancy, &manifest.key);
-                }
+    for (source, Listed { versions, manifest_bytes }) in &listed.known {
+        match comparison.knows(versions.fingerprint()) {
+            Some(dates) => {
+                dates.into_iter().for_each(|(date, rows)| occupied.add(date, rows, *source));
             }
-            None => unknown.push(manifest.clone()),
+            None => unknown.push((*source, *manifest_bytes)),
         }
     }
-    let look = |key: ObjectKey| async move {
-        let compared = compare::<R>(lake, &key).await;
-        (key, compared)
+    // Of these the manifests do not say where they landed.
+    let mut untold = BTreeSet::new();
+    let look = |source| async move {
+        let key = layout::manifest(R::STREAM, source);
+        (source, readable(&key, compare::<R>(lake, &key).await))
     };
     let mut compared = pin!(lake.look_at_each(unknown, look));
-    while let Some((key, compared)) = compared.next().await {
-        let source = layout::source_of_manifest(R::STREAM, &key);
-        let listed = source.and_then(|source| sources.get(&source));
-        let compared = match compared {
-            Ok(Some(compared)) => compared,
-            Ok(None) => {
-                keys.extend(listed.and_then(Listed::key));
-                continue;
-            }
-            // What will not do better later is told by whoever looks at the landing object, and keeps
-            // nobody from comparing the others.
-            Err(error) if !error.is_retryable() => {
-                warn!(manifest = %key, "compare: {error}");
-                keys.extend(listed.and_then(Listed::key));
-                continue;
-            }
-            Err(error) => return Err(error),
+    while let Some((source, compared)) = compared.next().await {
+        let Some(compared) = compared? else {
+            untold.insert(source);
+            continue;
         };
-        for (slice, (_, occupancy)) in &compared.slices {
-            occupied.add(slice.date, *occupancy, &key);
-        }
-        let landed = listed.and_then(Listed::landed);
-        if landed == compared.version.as_ref() && compared.is_derived {
-            let quarantine = compared.quarantine.as_ref();
-            let versions = under.clone().landing_object(landed, quarantine, (&key, &compared.etag));
-            let slices = compared.slices.iter().map(|(slice, (etag, _))| (slice, etag));
-            let occupancies = compared.slices.values().map(|(_, occupancy)| *occupancy);
-            comparison.note(with_slices::<R>(versions, slices), occupancies.collect());
+        let Compared { landing, version, versions, dates, is_derived } = compared;
+        dates.iter().for_each(|(date, rows)| occupied.add(*date, *rows, source));
+        if is_derived && listed.is_of(lake, &landing, version.as_ref(), versions).await? {
+            comparison.note(versions.fingerprint(), dates);
             comparison.keep_progress(lake).await;
         } else {
-            keys.insert(compared.landing);
+            keys.insert(landing);
         }
     }
-    for manifest in occupied.unsettled(lake, R::TABLE).await? {
-        let manifest = lake.load::<Manifest>(&manifest).await?;
+    for source in occupied.unsettled(lake, R::TABLE).await? {
+        let manifest = lake.load::<Manifest>(&layout::manifest(R::STREAM, source)).await?;
         keys.extend(manifest.map(|manifest| manifest.value.landing.clone()));
     }
+    keys.extend(listed.keys(lake, &untold).await?);
     Ok(keys)
-}
-
-/// What is derived from a landing object, with its versions.
-type Slices = Vec<(Slice, ETag)>;
-
-fn with_slices<'a, R: Rule>(
-    versions: Versions,
-    slices: impl Iterator<Item = (&'a Slice, &'a ETag)>,
-) -> Fingerprint {
-    let with = |versions: Versions, (slice, etag): (&Slice, &ETag)| {
-        versions.version(slice.key(R::TABLE.location).as_str(), Some(etag))
-    };
-    slices.fold(versions, with).fingerprint()
 }
 
 fn under<R: Rule>(lake: &Lake) -> Versions {
@@ -149,10 +91,9 @@ fn under<R: Rule>(lake: &Lake) -> Versions {
 struct Compared {
     landing: ObjectKey,
     version: Option<ETag>,
-    /// Of the manifest.
-    etag: ETag,
-    slices: BTreeMap<Slice, (ETag, Occupancy)>,
-    quarantine: Option<ETag>,
+    /// Of all there is of it.
+    versions: Versions,
+    dates: Dates,
     /// Whether that is what the manifest wants.
     is_derived: bool,
 }
@@ -160,34 +101,33 @@ struct Compared {
 /// Looks at what a manifest wants; `None` if it is gone.
 async fn compare<R: Rule>(lake: &Lake, key: &ObjectKey) -> Result<Option<Compared>, Error> {
     let Some(found) = lake.load::<Manifest>(key).await? else { return Ok(None) };
-    let manifest = &found.value;
-    let mut compared = Compared {
-        landing: manifest.landing.clone(),
-        version: manifest.content.version.clone(),
-        etag: found.etag,
-        slices: BTreeMap::new(),
-        quarantine: None,
-        is_derived: true,
-    };
+    let (manifest, version) = (&found.value, found.value.content.version.clone());
+    let (mut versions, mut dates) = (under::<R>(lake), Vec::new());
+    let mut is_derived = true;
     let (sequence, rule) = (manifest.sequence.to_string(), rule_of::<R>(lake));
     let policies = lake.settings.changes.consent;
     for slice in manifest.slices.keys() {
-        let noted = object::note(lake, &slice.key(R::TABLE.location)).await?;
-        compared.is_derived &= noted.as_ref().is_some_and(|noted| {
+        let derived = slice.key(R::TABLE.location);
+        let noted = object::note(lake, &derived).await?;
+        is_derived &= noted.as_ref().is_some_and(|noted| {
             let version = &noted.footer.version;
             version.source == sequence && version.rule == rule && version.policies == policies
         });
         if let Some(noted) = noted {
-            let occupancy = noted.occupancy();
-            compared.slices.insert(*slice, (noted.etag, occupancy));
+            versions = versions.version(derived.as_str(), Some(&noted.etag));
+            dates.push((slice.date, noted.occupancy()));
         }
     }
-    if compared.is_derived && manifest.had_fragments {
+    let mut quarantined = None;
+    if is_derived && manifest.had_fragments {
         let found = quarantine::find(lake, R::STREAM, &manifest.landing).await?;
-        compared.is_derived = found.digest == manifest.content.quarantine;
-        compared.quarantine = found.etag;
+        is_derived = found.digest == manifest.content.quarantine;
+        quarantined = found.etag;
     }
-    Ok(Some(compared))
+    let manifested = (key, &found.etag);
+    let versions = versions.landing_object(version.as_ref(), quarantined.as_ref(), manifested);
+    let landing = manifest.landing.clone();
+    Ok(Some(Compared { landing, version, versions, dates, is_derived }))
 }
 
 /// The parts of the customer table that announce parts of the register which were not applied.
