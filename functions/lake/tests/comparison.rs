@@ -11,7 +11,7 @@ use lake::key::{ETag, Fingerprint, LakeKey, Parts};
 use lake::lake::Lake;
 use lake::layout::ReadingDate;
 use lake::object::Occupancy;
-use lake::policy::Policies;
+use lake::policy::{Consent, Policies};
 use lake::store::MemoryStore;
 
 async fn lake(store: &MemoryStore) -> Lake {
@@ -50,6 +50,54 @@ async fn what_is_not_asked_for_again_is_forgotten() {
     assert!(third.knows(versions(1)).is_some());
     let mut other = Comparison::begin(&lake, "g").await;
     assert_eq!(other.knows(versions(1)), None, "it is another function's");
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_not_known_until_it_is_noted_again() {
+    let lake = lake(&MemoryStore::default()).await;
+    let mut first = Comparison::begin(&lake, "f").await;
+    first.note(versions(1), Vec::new());
+    first.note(versions(2), Vec::new());
+    first.note(versions(3), Vec::new());
+    first.forget(versions(3));
+    assert_eq!(first.knows(versions(3)), None, "it was noted by this one");
+    first.end(&lake).await;
+
+    let mut second = Comparison::begin(&lake, "f").await;
+    assert!(second.knows(versions(1)).is_some() && second.knows(versions(2)).is_some());
+    assert_eq!(second.knows(versions(3)), None);
+    second.forget(versions(1));
+    second.forget(versions(2));
+    assert_eq!(second.knows(versions(1)), None, "it was noted by the one before");
+    second.note(versions(2), Vec::new());
+    assert!(second.knows(versions(2)).is_some());
+    second.end(&lake).await;
+
+    let mut third = Comparison::begin(&lake, "f").await;
+    assert_eq!(third.knows(versions(1)), None);
+    assert!(third.knows(versions(2)).is_some());
+}
+
+#[tokio::test]
+async fn whoever_knows_of_earlier_policies_only_leaves_what_others_found() {
+    let store = MemoryStore::default();
+    let before = lake(&store).await;
+    let (key, parts) = (before.key.clone(), before.settings.parts);
+    let policies = Policies { consent: Consent::AsOf, ..Policies::default() };
+    Lake::change_policies(&store, &key, parts, policies).await.unwrap();
+    let after = Lake::open(Arc::new(store), Arc::clone(&before.catalog), key, parts, policies);
+    let after = after.await.unwrap();
+    let mut first = Comparison::begin(&after, "f").await;
+    first.note(versions(1), Vec::new());
+    first.end(&after).await;
+
+    let mut late = Comparison::begin(&before, "f").await;
+    late.note(versions(2), Vec::new());
+    late.end(&before).await;
+
+    let mut next = Comparison::begin(&after, "f").await;
+    assert!(next.knows(versions(1)).is_some());
+    assert_eq!(next.knows(versions(2)), None);
 }
 
 #[tokio::test]

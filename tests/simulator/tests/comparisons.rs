@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chain::FunctionName;
@@ -57,6 +57,18 @@ fn put(store: &MemoryStore, key: &str, text: String) {
     block_on(store.put(&ObjectKey::new(key), text.into(), Precondition::None)).unwrap();
 }
 
+/// Makes an object what it is to be, or has it gone.
+fn set(store: &MemoryStore, key: &ObjectKey, bytes: Option<Bytes>) {
+    // Also within what another executor runs.
+    simulator::price::block_on(async {
+        match bytes {
+            Some(bytes) => store.put(key, bytes, Precondition::None).await.map(drop),
+            None => store.delete(key).await,
+        }
+    })
+    .unwrap();
+}
+
 impl World {
     fn new() -> Self {
         let (store, catalog) = (MemoryStore::default(), MemoryStore::default());
@@ -98,21 +110,45 @@ impl World {
         block_on(function.unfinished(&lake)).unwrap().into_iter().collect()
     }
 
-    /// Compares little at once, and records each bit, but is cut off after so many calls.
-    fn cut_off(&self, function: FunctionName, calls: usize) {
+    /// Compares little at once, and records each bit; after so many calls, of this and every later one,
+    /// something happens first.
+    fn compare_until(
+        &self,
+        function: FunctionName,
+        calls: usize,
+        happens: impl Fn(&'static str, &ObjectKey) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) {
         let made = AtomicUsize::new(0);
         let store = self.store.before(move |operation, key| {
-            if made.fetch_add(1, Ordering::Relaxed) < calls {
-                return Ok(());
+            match made.fetch_add(1, Ordering::Relaxed) < calls {
+                true => Ok(()),
+                false => happens(operation, key),
             }
-            let (key, source) = (key.clone(), "cut off".into());
-            Err(StoreError::Unavailable { operation, key, source })
         });
         let mut lake = self.lake();
         lake.store = Arc::new(store);
         lake.bounds.looks_recorded = 1;
         lake.bounds.people_at_once = 1;
         drop(block_on(function.unfinished(&lake)));
+    }
+
+    fn cut_off(&self, function: FunctionName, calls: usize) {
+        self.compare_until(function, calls, |operation, key| {
+            let (key, source) = (key.clone(), "cut off".into());
+            Err(StoreError::Unavailable { operation, key, source })
+        });
+    }
+
+    /// Compares, while something is damaged.
+    fn disturbed(&self, function: FunctionName, calls: usize, random: &mut Random) {
+        let Some((key, bytes)) = self.damage(random) else { return };
+        let (store, is_done) = (self.store.clone(), AtomicBool::new(false));
+        self.compare_until(function, calls, move |_, _| {
+            if !is_done.swap(true, Ordering::Relaxed) {
+                set(&store, &key, bytes.clone());
+            }
+            Ok(())
+        });
     }
 
     /// What a comparison finds that knows nothing of one before.
@@ -185,7 +221,7 @@ impl World {
     }
 
     /// Something that no function does: an object is gone, or is what it once was.
-    fn damage(&self, random: &mut Random) {
+    fn damage(&self, random: &mut Random) -> Option<(ObjectKey, Option<Bytes>)> {
         let ours = ["trusted/", "curated/", "quarantine/", "state/", "landing/"];
         let is_ours = |key: &&ObjectKey| {
             // The indexes are what is found by; no comparison looks whether they are whole.
@@ -196,15 +232,11 @@ impl World {
         };
         let known: Vec<&ObjectKey> = self.ever.keys().filter(is_ours).collect();
         if known.is_empty() {
-            return;
+            return None;
         }
         let key = *random.one(&known);
-        if random.chance(400) {
-            block_on(self.store.delete(key)).unwrap();
-        } else {
-            let bytes = random.one(&self.ever[key]).clone();
-            block_on(self.store.put(key, bytes, Precondition::None)).unwrap();
-        }
+        let bytes = (!random.chance(400)).then(|| random.one(&self.ever[key]).clone());
+        Some((key.clone(), bytes))
     }
 
     /// The catalog has a partition more, or less.
@@ -250,14 +282,21 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
                 0 => world.customer(&mut random, step),
                 1 => world.readings(&mut random),
                 2 => world.work(&mut random),
-                3 => world.damage(&mut random),
+                3 => {
+                    if let Some((key, bytes)) = world.damage(&mut random) {
+                        set(&world.store, &key, bytes);
+                    }
+                }
                 4 => world.damage_catalog(&mut random),
                 _ => world.change_policies(&mut random),
             }
             world.remember();
             for function in FunctionName::ALL {
-                if random.chance(300) {
-                    world.cut_off(function, random.below(40));
+                let calls = random.below(40);
+                match random.below(4) {
+                    0 => world.cut_off(function, calls),
+                    1 => world.disturbed(function, calls, &mut random),
+                    _ => {}
                 }
                 let anew = world.unfinished_anew(function);
                 found += anew.len();
