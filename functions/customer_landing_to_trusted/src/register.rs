@@ -184,7 +184,7 @@ pub(crate) async fn unfolded(
         }
         let manifested = (&key, &found.etag);
         let versions = under.landing_object(version, quarantined.as_ref(), manifested);
-        if is_folded && listed.is_of(lake, &manifest.landing, version, versions).await? {
+        if is_folded && listed.is_current(lake, &manifest.landing, version, versions).await? {
             comparison.note(versions.fingerprint(), Vec::new());
             comparison.keep_progress(lake).await;
         } else {

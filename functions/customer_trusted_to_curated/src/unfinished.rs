@@ -1,19 +1,21 @@
 //! What was left unfinished between customer_trusted and customer_curated.
 //!
 //! Whether people have a witness depends on their part of the register and on the manifests that name
-//! them. What is found settled is of pairs of a part and a manifest:
+//! them. What is remembered is of pairs: a part and a manifest that are both remembered, in their versions,
+//! are as they should be to each other. So
 //!
-//! - a part that changed since the last comparison is looked at with all manifests: with those of the
-//!   witnesses of its people, and with those that the index has for whoever is without;
-//! - a part that did not, with the manifests that changed.
+//! - what is gone is forgotten first: should it come back, it comes as new;
+//! - a manifest that changed is looked at with the parts that did not, and remembered;
+//! - a part that changed is looked at with all manifests: with those of the witnesses of its people,
+//!   and with those that the index has for whoever is without; and remembered.
 //!
-//! Every other pair is as it was. So a manifest is remembered once it was looked at with all parts that
-//! are remembered, and a part once it was with all manifests: who is cut off leaves both to the next.
+//! Who is cut off in between leaves what is remembered so far to the next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 use lake::comparison::{self, Comparison, Versions, readable};
@@ -29,8 +31,8 @@ use lake::tables::{ACCELEROMETER_TRUSTED, CUSTOMER_CURATED, Stream};
 
 use crate::project;
 
-/// How many people a manifest that changed is reckoned to name.
-const NAMED: usize = 32;
+/// How many people a manifest that changed is reckoned to name whom none before it did.
+const NAMED: usize = 4;
 
 /// Parts that are behind customer_trusted or were left in the middle, and accelerometer objects
 /// that were not taken into account.
@@ -38,110 +40,136 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
     let listed = Listed::list(lake, &comparison).await?;
     let changed = comparison.unknown_parts(lake, |part| listed.versions(lake, part));
-    let changed = changed.into_iter().collect();
-    let mut keys = with_changed_manifests(lake, &mut comparison, &listed, &changed).await?;
-    keys.extend(with_all_manifests(lake, &mut comparison, &listed, &changed).await?);
+    let changed: BTreeSet<Part> = changed.into_iter().collect();
+    let manifests = listed.unknown_manifests(&mut comparison);
+    comparison.forget_gone();
+
+    let mut keys = BTreeSet::new();
+    let is_unchanged = |part: &Part| {
+        listed.registers.contains_key(&layout::curated_register(*part)) && !changed.contains(part)
+    };
+    let unchanged = lake.settings.parts.all().filter(is_unchanged).collect();
+    for manifests in manifests.chunks((lake.bounds.people_at_once / NAMED).max(1)) {
+        let manifests = manifests.iter().copied().collect();
+        let with = with_changed(lake, &mut comparison, &listed, manifests, &unchanged);
+        keys.extend(with.await?);
+        comparison.keep_progress(lake).await;
+    }
+
+    let changed: Vec<Part> = changed.into_iter().collect();
+    let mut group = Group::default();
+    for parts in changed.chunks(lake.parts_at_once()) {
+        keys.extend(group.add(lake, parts).await?);
+        if group.presence.people.len() >= lake.bounds.people_at_once {
+            let group = std::mem::take(&mut group);
+            keys.extend(group.with_all(lake, &mut comparison, &listed).await?);
+            comparison.record_progress(lake).await;
+        }
+    }
+    keys.extend(group.with_all(lake, &mut comparison, &listed).await?);
     comparison.register(lake, &[&CUSTOMER_CURATED]).await?;
     comparison.end(lake).await;
     Ok(keys.into_iter().collect())
 }
 
-/// Looks at the parts that did not change with the manifests that did.
-async fn with_changed_manifests(
+/// Looks at some manifests that changed with the parts that did not; returns accelerometer objects that
+/// were not taken into account.
+async fn with_changed(
     lake: &Lake,
     comparison: &mut Comparison,
     listed: &Listed,
-    changed: &BTreeSet<Part>,
+    manifests: BTreeSet<Source>,
+    unchanged: &BTreeSet<Part>,
 ) -> Result<BTreeSet<ObjectKey>, Error> {
-    let is_there = |part: &Part| listed.registers.contains_key(&layout::curated_register(*part));
-    let is_unchanged = |part: &Part| is_there(part) && !changed.contains(part);
-    let is_any_unchanged = lake.settings.parts.all().any(|part| is_unchanged(&part));
-    let manifests = listed.new_manifests(comparison);
-    let mut keys = BTreeSet::new();
-    for new in manifests.chunks((lake.bounds.people_at_once / NAMED).max(1)) {
-        let mut unmoved: BTreeSet<Source> = new.iter().copied().collect();
-        if is_any_unchanged {
-            let mut named = BTreeSet::new();
-            let add_parts = |manifest: &Manifest| {
-                named.extend(manifest.keys.keys().map(|person| person.part(lake.settings.parts)));
-            };
-            unmoved = listed.look_at(lake, &unmoved, add_parts).await?;
-            let mut presence = Presence::default();
-            let mut registers = stream::iter(named.into_iter().filter(is_unchanged))
-                .map(|part| async move {
-                    let key = layout::curated_register(part);
-                    Ok::<_, Error>((part, lake.load::<CuratedRegister>(&key).await?))
-                })
-                .buffered(lake.parts_at_once());
-            while let Some((part, register)) = registers.try_next().await? {
-                let etag = register.as_ref().map(|register| &register.etag);
-                if listed.registers.get(&layout::curated_register(part)) != etag {
-                    listed.forget_part(lake, comparison, part);
-                }
-                if let Some(register) = register {
-                    presence.await_people(lake, &register.value);
-                }
+    let parts = lake.settings.parts;
+    let (mut unmoved, mut unlike) = (manifests, BTreeSet::new());
+    if !unchanged.is_empty() {
+        let (mut named, mut naming) = (BTreeSet::new(), BTreeSet::new());
+        let add_named = |source, manifest: &Manifest| {
+            let people = manifest.keys.keys().copied();
+            let mut people = people.filter(|person| unchanged.contains(&person.part(parts)));
+            if let Some(first) = people.next() {
+                naming.insert(source);
+                named.extend(people.chain([first]));
             }
-            let sources = new.iter().copied().collect();
-            let seen = listed.look_at(lake, &sources, |manifest| presence.add(manifest)).await?;
-            unmoved.retain(|source| seen.contains(source));
-            for (person, lead) in presence.unlike() {
-                keys.insert(lead);
-                listed.forget_part(lake, comparison, person.part(lake.settings.parts));
+        };
+        unmoved = listed.look_at(lake, &unmoved, add_named).await?;
+
+        let mut presence = Presence::default();
+        let of_named: BTreeSet<Part> = named.iter().map(|person| person.part(parts)).collect();
+        let mut registers = stream::iter(of_named)
+            .map(|part| async move {
+                let key = layout::curated_register(part);
+                Ok::<_, Error>((part, lake.load::<CuratedRegister>(&key).await?))
+            })
+            .buffered(lake.parts_at_once());
+        while let Some((part, register)) = registers.try_next().await? {
+            let etag = register.as_ref().map(|register| &register.etag);
+            if listed.registers.get(&layout::curated_register(part)) != etag {
+                listed.forget_part(lake, comparison, part);
+            }
+            if let Some(register) = register {
+                presence.await_people(lake, &register.value, |person| named.contains(person));
             }
         }
-        for versions in unmoved.iter().filter_map(|source| listed.versions_of(source)) {
-            comparison.note(versions.fingerprint(), Vec::new());
+        let look = |_, manifest: &Manifest| presence.add(manifest);
+        let still_unmoved = listed.look_at(lake, &naming, look).await?;
+        unmoved.retain(|source| !naming.contains(source) || still_unmoved.contains(source));
+        for (person, lead) in presence.unlike() {
+            unlike.insert(lead);
+            listed.forget_part(lake, comparison, person.part(parts));
         }
-        comparison.keep_progress(lake).await;
     }
-    Ok(keys)
+    for versions in unmoved.iter().filter_map(|source| listed.versions_of(source)) {
+        comparison.note(versions.fingerprint(), Vec::new());
+    }
+    Ok(unlike)
 }
 
-/// Looks at the parts that changed, with all manifests.
-async fn with_all_manifests(
-    lake: &Lake,
-    comparison: &mut Comparison,
-    listed: &Listed,
-    changed: &BTreeSet<Part>,
-) -> Result<BTreeSet<ObjectKey>, Error> {
-    let mut keys = BTreeSet::new();
-    let mut compared = stream::iter(changed.iter().copied())
-        .map(|part| async move { Ok::<_, Error>((part, compare(lake, part).await?)) })
-        .buffered(lake.parts_at_once());
-    let mut presence = Presence::default();
-    // The parts in which everybody is as they should be, so far; and the versions that says.
-    let mut settled: BTreeMap<Part, Fingerprint> = BTreeMap::new();
-    loop {
-        let next = compared.try_next().await?;
-        let is_last = next.is_none();
-        if let Some((part, (register, versions))) = next {
-            presence.await_people(lake, &register);
+/// Some parts that changed.
+#[derive(Default)]
+struct Group {
+    presence: Presence,
+    /// Those in which everybody is as they should be, so far; and the versions that says.
+    settled: BTreeMap<Part, Fingerprint>,
+}
+
+impl Group {
+    /// Adds some; returns what leads to those that are not settled by themselves.
+    async fn add(&mut self, lake: &Lake, parts: &[Part]) -> Result<Vec<ObjectKey>, Error> {
+        let compared = parts.iter().map(|part| compare(lake, *part));
+        let mut unsettled = Vec::new();
+        for (part, (register, versions)) in parts.iter().zip(try_join_all(compared).await?) {
+            self.presence.await_people(lake, &register, |_| true);
             match versions {
-                Some(versions) => drop(settled.insert(part, versions)),
-                None => drop(keys.insert(layout::customer_part(layout::TRUSTED_CUSTOMER, part))),
+                Some(versions) => drop(self.settled.insert(*part, versions)),
+                None => unsettled.push(layout::customer_part(layout::TRUSTED_CUSTOMER, *part)),
             }
         }
-        if !is_last && presence.people.len() < lake.bounds.people_at_once {
-            continue;
-        }
-        let mut presence = std::mem::take(&mut presence);
+        Ok(unsettled)
+    }
+
+    /// Looks at them with all manifests; returns accelerometer objects that were not taken into account.
+    async fn with_all(
+        self,
+        lake: &Lake,
+        comparison: &mut Comparison,
+        listed: &Listed,
+    ) -> Result<BTreeSet<ObjectKey>, Error> {
+        let Self { mut presence, mut settled } = self;
         let sources = presence.sources(lake).await?;
-        let seen = listed.look_at(lake, &sources, |manifest| presence.add(manifest)).await?;
-        for versions in sources.difference(&seen).filter_map(|source| listed.versions_of(source)) {
-            comparison.forget(versions.fingerprint());
+        let look = |_, manifest: &Manifest| presence.add(manifest);
+        let unmoved = listed.look_at(lake, &sources, look).await?;
+        for moved in sources.difference(&unmoved).filter_map(|source| listed.versions_of(source)) {
+            comparison.forget(moved.fingerprint());
         }
+        let mut unlike = BTreeSet::new();
         for (person, lead) in presence.unlike() {
-            keys.insert(lead);
+            unlike.insert(lead);
             settled.remove(&person.part(lake.settings.parts));
         }
-        for versions in std::mem::take(&mut settled).into_values() {
-            comparison.note(versions, Vec::new());
-        }
-        comparison.keep_progress(lake).await;
-        if is_last {
-            return Ok(keys);
-        }
+        settled.into_values().for_each(|versions| comparison.note(versions, Vec::new()));
+        Ok(unlike)
     }
 }
 
@@ -191,7 +219,7 @@ impl Listed {
         self.manifests.get(source).map(|manifest| manifest.versions)
     }
 
-    fn new_manifests(&self, comparison: &mut Comparison) -> Vec<Source> {
+    fn unknown_manifests(&self, comparison: &mut Comparison) -> Vec<Source> {
         let mut is_new = |manifest: &comparison::Listed| {
             comparison.knows(manifest.versions.fingerprint()).is_none()
         };
@@ -204,7 +232,7 @@ impl Listed {
         &self,
         lake: &Lake,
         sources: &BTreeSet<Source>,
-        mut look: impl FnMut(&Manifest),
+        mut look: impl FnMut(Source, &Manifest),
     ) -> Result<BTreeSet<Source>, Error> {
         let listed = |source| Some((source, self.manifests.get(&source)?.manifest_bytes));
         let load = |source| async move {
@@ -217,7 +245,7 @@ impl Listed {
         let mut unmoved = BTreeSet::new();
         while let Some((source, key, manifest)) = manifests.next().await {
             let Some(manifest) = manifest? else { continue };
-            look(&manifest.value);
+            look(source, &manifest.value);
             if self.versions_of(&source) == Some(of_manifest(lake, &key, &manifest.etag)) {
                 unmoved.insert(source);
             }
@@ -248,14 +276,16 @@ async fn compare(
     lake: &Lake,
     part: Part,
 ) -> Result<(Arc<CuratedRegister>, Option<Fingerprint>), Error> {
-    let found = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
+    let key = layout::curated_register(part);
+    let found = readable(&key, lake.load::<CuratedRegister>(&key).await)?;
     let etag = found.as_ref().map(|found| found.etag.clone());
     let register = found.map(|found| found.value).unwrap_or_default();
     let trusted = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let trusted = lake.store.head(&trusted).await?.map(|meta| meta.etag);
     let curated = layout::customer_part(layout::CURATED_CUSTOMER, part);
-    let curated = object::note(lake, &curated).await?;
-    let owners = slim::revision(lake, &layout::owners(part)).await?;
+    let curated = readable(&curated, object::note(lake, &curated).await)?;
+    let owners = layout::owners(part);
+    let owners = readable(&owners, slim::revision(lake, &owners).await)?;
 
     let followed = register.trusted.as_ref().map(|trusted| &trusted.etag);
     let version = curated.as_ref().map(|noted| &noted.footer.version);
@@ -294,9 +324,14 @@ struct Person {
 }
 
 impl Presence {
-    /// Adds the trusted people of a part, to be looked for in manifests.
-    fn await_people(&mut self, lake: &Lake, register: &CuratedRegister) {
-        for (person, row) in &register.people {
+    /// Adds the trusted people of a part, or some of them, to be looked for in manifests.
+    fn await_people(
+        &mut self,
+        lake: &Lake,
+        register: &CuratedRegister,
+        is_awaited: impl Fn(&KeyHash) -> bool,
+    ) {
+        for (person, row) in register.people.iter().filter(|(person, _)| is_awaited(person)) {
             let Some(trusted) = &row.trusted else { continue };
             let from_ms = lake.settings.policies.consent.covers_from(trusted.since_ms);
             self.people.insert(*person, Person::new(from_ms, row.witness));

@@ -18,6 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -42,6 +43,7 @@ const HEADER_BYTES: usize = 12;
 /// Versions that are settled, and what was noted of a date, if anything was: a fingerprint, an
 /// occupancy, the number of a day.
 const ROW_BYTES: usize = 16 + 1 + 4;
+
 /// Versions that are compared with each other: the sum of their digests (AdHash; Bellare, Micciancio
 /// 1997), so that none is kept until the others are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,26 +121,28 @@ impl LandingObjects {
         let store = lake.store.as_ref();
         let versions = |key: &ObjectKey, etag: &ETag| under.landing_object(None, None, (key, etag));
         let known = Mutex::new(comparison.manifests(lake, stream, versions).await?);
+        let mut new = Vec::new();
+        let landed = |key: &ObjectKey| Some(Source::of(key));
         let quarantined =
             |key: &ObjectKey| Some(Source::of(&layout::landing_of_quarantine(stream, key)?));
         let derived = async {
-            let Some(zone) = zone else { return Ok(Vec::new()) };
+            let Some(zone) = zone else { return Ok(()) };
             let derived = |key: &ObjectKey| Some(Slice::of_key(key, zone)?.source);
-            add_below(store, zone, None, &known, derived).await
+            add_below(store, zone, None, &known, derived, drop).await
         };
-        let landed = |key: &ObjectKey| Some(Source::of(key));
-        let (new, ..) = try_join!(
-            add_below(store, layout::landing(stream), Some(LANDED), &known, landed),
-            add_below(store, layout::quarantined(stream), Some(QUARANTINED), &known, quarantined),
+        let (zone_of_landing, quarantine) = (layout::landing(stream), layout::quarantined(stream));
+        try_join!(
+            add_below(store, zone_of_landing, Some(LANDED), &known, landed, |key| new.push(key)),
+            add_below(store, quarantine, Some(QUARANTINED), &known, quarantined, drop),
             derived,
         )?;
         let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Self { stream, known, new })
     }
 
-    /// Whether a landing object is of the version that its manifest says, where these are the versions of
-    /// all there is of it: as it was listed, if they are those that were; otherwise as it is now.
-    pub async fn is_of(
+    /// Whether a landing object is still of the version in its manifest. If all that was seen of it is as it
+    /// was listed, the listing says so; otherwise the store is asked.
+    pub async fn is_current(
         &self,
         lake: &Lake,
         landing: &ObjectKey,
@@ -173,28 +177,28 @@ impl LandingObjects {
 }
 
 /// Adds the versions of what is below a prefix to those of the landing objects it belongs to, by this
-/// name or by its key; returns the keys of what belongs to none.
+/// name or by its key; hands on the keys of what belongs to none that is known.
 async fn add_below(
     store: &dyn Store,
     prefix: impl Into<String>,
     name: Option<&str>,
     known: &Mutex<BTreeMap<Source, Listed>>,
     belongs: impl Fn(&ObjectKey) -> Option<Source>,
-) -> Result<Vec<ObjectKey>, StoreError> {
-    let mut others = Vec::new();
+    mut other: impl FnMut(ObjectKey),
+) -> Result<(), StoreError> {
     let mut pages = Pages::below(store, prefix);
     while let Some(page) = pages.next().await? {
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         for ObjectMeta { key, etag, .. } in page {
             let Some(source) = belongs(&key) else { continue };
             let Some(Listed { versions, .. }) = known.get_mut(&source) else {
-                others.push(key);
+                other(key);
                 continue;
             };
             *versions = versions.version(name.unwrap_or(key.as_str()), Some(&etag));
         }
     }
-    Ok(others)
+    Ok(())
 }
 
 /// What was found by a key; `None` also where it cannot be read. What will not do better later is told by
@@ -209,7 +213,7 @@ pub fn readable<T>(key: &ObjectKey, found: Result<Option<T>, Error>) -> Result<O
     }
 }
 
-/// What a comparison noted of versions that are settled: whether there are rows on some dates.
+/// What a comparison noted of versions that are settled: dates on which there are rows, or were.
 pub type Dates = Vec<(ReadingDate, Occupancy)>;
 
 type Row = [u8; ROW_BYTES];
@@ -222,31 +226,24 @@ fn rows_of(versions: Fingerprint, dates: &Dates) -> Vec<Row> {
         row[17..].copy_from_slice(&day.to_be_bytes());
         row
     };
-    if dates.is_empty() {
-        return vec![row(0, 0)];
-    }
-    let of_date = |(date, occupancy): &(ReadingDate, Occupancy)| {
-        let occupancy = match occupancy {
-            Occupancy::Some => 1,
-            Occupancy::NoneNow => 2,
-            Occupancy::NeverAny => 3,
-        };
-        row(occupancy, date.number())
+    let of_date = |(date, occupancy): &(ReadingDate, Occupancy)| match occupancy {
+        Occupancy::Some => Some(row(1, date.number())),
+        Occupancy::NoneNow => Some(row(2, date.number())),
+        Occupancy::NeverAny => None,
     };
-    dates.iter().map(of_date).collect()
+    let rows: Vec<Row> = dates.iter().filter_map(of_date).collect();
+    if rows.is_empty() { vec![row(0, 0)] } else { rows }
 }
 
-/// `None` if it is no such row; inside, what it says of a date, if anything.
-fn date_in(row: &[u8]) -> Option<Option<(ReadingDate, Occupancy)>> {
+/// What a row says of a date, if anything.
+fn date_in(row: &[u8]) -> Option<(ReadingDate, Occupancy)> {
     let occupancy = match row.get(16)? {
-        0 => return Some(None),
         1 => Occupancy::Some,
         2 => Occupancy::NoneNow,
-        3 => Occupancy::NeverAny,
         _ => return None,
     };
     let day = i32::from_be_bytes(*row.last_chunk()?);
-    Some(Some((ReadingDate::of_number(day)?, occupancy)))
+    Some((ReadingDate::of_number(day)?, occupancy))
 }
 
 /// What the comparison before recorded.
@@ -312,6 +309,8 @@ pub struct Comparison {
     noted: BTreeMap<Fingerprint, Dates>,
     /// Whether that is recorded, and nothing forgotten since.
     is_recorded: bool,
+    /// Rows that are recorded.
+    recorded: usize,
     /// How much was found since that was tried.
     untried: usize,
 }
@@ -339,6 +338,7 @@ impl Comparison {
             key,
             etag: object.map(|object| object.meta.etag),
             is_superseded: before.policies > lake.settings.changes.last(),
+            recorded: before.marks.len(),
             before,
             noted: BTreeMap::new(),
             is_recorded: true,
@@ -384,8 +384,7 @@ impl Comparison {
             return Some(dates.clone());
         }
         let rows = self.before.mark(versions, Mark::Seen)?.chunks_exact(ROW_BYTES);
-        let dates: Option<Vec<_>> = rows.map(date_in).collect();
-        Some(dates?.into_iter().flatten().collect())
+        Some(rows.filter_map(date_in).collect())
     }
 
     /// Remembers that these versions, which were all seen, are settled; and the occupancy of the dates
@@ -403,6 +402,16 @@ impl Comparison {
     pub fn forget(&mut self, versions: Fingerprint) {
         let was_noted = self.noted.remove(&versions).is_some();
         if self.before.mark(versions, Mark::Forgotten).is_some() || was_noted {
+            self.is_recorded = false;
+        }
+    }
+
+    /// Forgets all that was not asked for so far. What is remembered of objects together holds of those only
+    /// that are remembered all the time: of one that was gone, and is back, nobody looked at it with what
+    /// changed meanwhile.
+    pub fn forget_gone(&mut self) {
+        for mark in self.before.marks.iter_mut().filter(|mark| **mark == Mark::Unseen) {
+            *mark = Mark::Forgotten;
             self.is_recorded = false;
         }
     }
@@ -429,24 +438,31 @@ impl Comparison {
         L: Future<Output = Result<Option<Looked>, Error>>,
     {
         let unknown = self.unknown_parts(lake, listed);
-        let looks = stream::iter(unknown).map(look).buffered(lake.parts_at_once());
-        let looked: Vec<Option<Looked>> = looks.try_collect().await?;
+        let mut looks = pin!(stream::iter(unknown).map(look).buffered(lake.parts_at_once()));
         let mut unfinished = Vec::new();
-        for looked in looked.into_iter().flatten() {
+        while let Some(looked) = looks.try_next().await? {
             match looked {
-                Looked::Settled(versions) => self.note(versions, Vec::new()),
-                Looked::Unfinished(key) => unfinished.push(key),
+                Some(Looked::Settled(versions)) => self.note(versions, Vec::new()),
+                Some(Looked::Unfinished(key)) => unfinished.push(key),
+                None => {}
             }
+            self.keep_progress(lake).await;
         }
         Ok(unfinished)
     }
 
-    /// Records what was found so far, now and then, and the more seldom the more that is. Where each of
-    /// what is noted is settled by itself: should the time not suffice, the next comparison goes on from
-    /// there.
+    /// Records what was found so far, now and then, and the more seldom the more there is to be recorded:
+    /// should the time not suffice, the next comparison goes on from there. What was not asked for yet
+    /// stays recorded beside what is noted; where it must not, see [`Self::forget_gone`].
     pub async fn keep_progress(&mut self, lake: &Lake) {
-        let recorded = self.before.marks.len() + self.noted.len() - self.untried;
-        if self.untried >= lake.bounds.looks_recorded.max(recorded / 8) {
+        if self.untried >= lake.bounds.looks_recorded.max(self.recorded / 64) {
+            self.record_progress(lake).await;
+        }
+    }
+
+    /// The same, at once.
+    pub async fn record_progress(&mut self, lake: &Lake) {
+        if self.untried > 0 {
             self.record(lake, |mark| mark != Mark::Forgotten).await;
         }
     }
@@ -475,7 +491,9 @@ impl Comparison {
             return;
         }
         let when = Precondition::unchanged(self.etag.as_ref());
-        match lake.put(&self.key, self.to_bytes(lake, is_kept), when).await {
+        let bytes = self.to_bytes(lake, is_kept);
+        self.recorded = bytes.len() / ROW_BYTES;
+        match lake.put(&self.key, bytes, when).await {
             Ok(Put::Done(etag)) => {
                 self.etag = Some(etag);
                 self.is_recorded = true;

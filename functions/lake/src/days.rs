@@ -21,7 +21,7 @@ impl<'a> Days<'a> {
     }
 
     /// The first day of which no objects were taken yet.
-    pub async fn next(&mut self) -> Result<Option<ReadingDate>, StoreError> {
+    pub async fn peek(&mut self) -> Result<Option<ReadingDate>, StoreError> {
         while self.listed.is_empty() {
             let Some(page) = self.pages.next().await? else { return Ok(None) };
             let zone = self.zone;
@@ -38,12 +38,12 @@ impl<'a> Days<'a> {
         &mut self,
         date: ReadingDate,
     ) -> Result<Vec<(Slice, ObjectMeta)>, StoreError> {
-        let mut objects = Vec::new();
-        while let Some(next) = self.next().await? {
+        let (mut objects, name) = (Vec::new(), date.to_string());
+        while let Some(next) = self.peek().await? {
             if next == date {
                 let of_day = self.listed.iter().take_while(|(slice, _)| slice.date == date).count();
                 objects.extend(self.listed.drain(..of_day));
-            } else if next.to_string() < date.to_string() {
+            } else if next.to_string() < name {
                 self.listed.pop_front();
             } else {
                 break;
@@ -93,7 +93,7 @@ mod tests {
             let dates = begin.map(|begin_ms| ReadingDate::of(begin_ms).unwrap());
             let (mut one, mut other) = (Days::below(&store, ZONE), Days::below(&store, ZONE));
             let mut listed = Vec::new();
-            while let Some(date) = one.next().await.unwrap() {
+            while let Some(date) = one.peek().await.unwrap() {
                 listed.push((date, one.take(date).await.unwrap().len()));
             }
             let wanted = in_order(dates);

@@ -115,9 +115,11 @@ pub struct Bounds {
     /// From how much on that a comparison found settled the next one lists manifests in stretches: a
     /// sixteenth of them is a few pages then.
     pub many_settled: usize,
-    /// After how many looks a comparison records what it found settled, for whoever has to begin again.
+    /// When a comparison found so much more settled, at the least, it records that, for whoever has to
+    /// begin again.
     pub looks_recorded: usize,
-    /// How many people a comparison looks for in manifests at once, and some more: those of one part.
+    /// How many people a comparison looks for in manifests at once, or some more: those of the parts that
+    /// are read at once.
     pub people_at_once: usize,
     /// Memory the lake's documents may keep between invocations, bytes.
     pub cache_bytes_max: usize,
@@ -161,7 +163,7 @@ impl Default for Bounds {
             looks_per_page: 16,
             many_settled: 1 << 16,
             looks_recorded: 4096,
-            people_at_once: 1 << 17,
+            people_at_once: 1 << 16,
             cache_bytes_max: 48 << 20,
             kept_when_written: &[],
             row_group_rows: 128 << 10,

@@ -253,9 +253,12 @@ pub fn source_of_manifest(stream: Stream, key: &ObjectKey) -> Option<Source> {
     Source::parse(key.after(&manifests(stream))?.strip_suffix(".json")?)
 }
 
+/// Prefix of what functions found settled when they compared all there is.
+pub const COMPARED: &str = "state/compared/";
+
 /// What a function found settled when it compared all there is.
 pub fn compared(function: &str) -> ObjectKey {
-    ObjectKey::new(format!("state/compared/{function}"))
+    ObjectKey::new(format!("{COMPARED}{function}"))
 }
 
 /// Prefix of the runs of a stream's key index.

@@ -29,13 +29,11 @@ fn versions(number: usize) -> Fingerprint {
 async fn what_is_not_asked_for_again_is_forgotten() {
     let lake = lake(&MemoryStore::default()).await;
     let date = |day| ReadingDate::parse(day).unwrap();
-    let dates = vec![
-        (date("2023-06-18"), Occupancy::Some),
-        (date("2023-06-19"), Occupancy::NoneNow),
-        (date("2023-06-20"), Occupancy::NeverAny),
-    ];
+    let dates =
+        vec![(date("2023-06-18"), Occupancy::Some), (date("2023-06-19"), Occupancy::NoneNow)];
+    let never = (date("2023-06-20"), Occupancy::NeverAny);
     let mut first = Comparison::begin(&lake, "f").await;
-    first.note(versions(1), dates.clone());
+    first.note(versions(1), dates.iter().copied().chain([never]).collect());
     first.note(versions(2), Vec::new());
     first.end(&lake).await;
 

@@ -141,7 +141,6 @@ async fn slices(
 }
 
 /// Objects of a day, as they were listed.
-#[derive(Default)]
 struct Day {
     objects: Vec<(Slice, ObjectMeta)>,
 }

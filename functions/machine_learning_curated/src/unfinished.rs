@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
-use lake::comparison::{Comparison, Versions};
+use lake::comparison::{Comparison, Versions, readable};
 use lake::days::Days;
 use lake::error::Error;
 use lake::key::{ETag, Fingerprint, ObjectKey};
@@ -28,7 +28,7 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut steps = Days::below(lake.store.as_ref(), zone);
     let mut targets = Days::below(lake.store.as_ref(), layout::CURATED_MACHINE_LEARNING);
     let mut motions = Days::below(lake.store.as_ref(), layout::TRUSTED_ACCELEROMETER);
-    while let Some(date) = steps.next().await? {
+    while let Some(date) = steps.peek().await? {
         let (steps, targets, motions) =
             try_join!(steps.take(date), targets.take(date), motions.take(date))?;
         let day = &Day { objects: motions };
@@ -47,9 +47,9 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         }
         let mut compared = stream::iter(unknown)
             .map(|slice| async move {
-                let target =
-                    object::note(lake, &slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
-                let steps = object::note(lake, &slice.key(zone)).await?;
+                let (key, target) = (slice.key(zone), slice.key(layout::CURATED_MACHINE_LEARNING));
+                let target = readable(&target, object::note(lake, &target).await)?;
+                let steps = readable(&key, object::note(lake, &key).await)?;
                 Ok::<_, Error>((slice, target, steps))
             })
             .buffered(lake.bounds.looks_at_once);

@@ -33,7 +33,7 @@ pub async fn closed(lake: &Lake, before: ReadingDate) -> Result<Vec<ObjectKey>, 
     for (table, (definition, _)) in COMPACTED.iter().enumerate() {
         let mut days = Days::below(lake.store.as_ref(), definition.location);
         // A table without objects may not be registered yet; one with objects is.
-        if days.next().await?.is_none() {
+        if days.peek().await?.is_none() {
             continue;
         }
         let locations = locations(lake, definition).await?;

@@ -50,7 +50,7 @@ fn parts() -> Parts {
 }
 
 fn without_memory(objects: Objects) -> Objects {
-    objects.into_iter().filter(|(key, _)| key.after("state/compared/").is_none()).collect()
+    objects.into_iter().filter(|(key, _)| key.after(layout::COMPARED).is_none()).collect()
 }
 
 fn put(store: &MemoryStore, key: &str, text: String) {
@@ -75,6 +75,13 @@ impl World {
         let world = Self { store, catalog, policies: Policies::default(), ever: BTreeMap::new() };
         drop(world.lake());
         world
+    }
+
+    /// The same, to which nothing is done.
+    fn copy(&self) -> Self {
+        let of = |store: &MemoryStore| MemoryStore::of(store.snapshot());
+        let (store, catalog) = (of(&self.store), of(&self.catalog));
+        Self { store, catalog, policies: self.policies, ever: BTreeMap::new() }
     }
 
     /// With a few landing objects of every stream, of which nothing is derived.
@@ -298,14 +305,91 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
                     1 => world.disturbed(function, calls, &mut random),
                     _ => {}
                 }
-                let anew = world.unfinished_anew(function);
-                found += anew.len();
-                let name = function.as_str();
-                assert_eq!(world.unfinished(function), anew, "{name}, seed {seed}, step {step}");
+                found += world.unfinished_anew(function).len();
+                // What one that was cut off left is found by later ones, too, once more has changed.
+                is_compared(&world, function, &format!("seed {seed}, step {step}"));
+                if random.chance(500) {
+                    drop(world.unfinished(function));
+                }
             }
         }
     }
     assert!(found > 1_000, "{found}: there is little to be found");
+}
+
+/// Finds what one finds that looks at everything; does not leave what it remembers.
+fn is_compared(world: &World, function: FunctionName, when: &str) {
+    let anew = world.unfinished_anew(function);
+    assert_eq!(world.copy().unfinished(function), anew, "{} {when}", function.as_str());
+    // Of those who are found more than once each has a key of its own.
+    let mut lake = world.copy().lake();
+    lake.bounds.people_at_once = 1;
+    let found = BTreeSet::from_iter(block_on(function.unfinished(&lake)).unwrap());
+    assert!(found.is_superset(&anew), "{} {when}: {found:?}", function.as_str());
+}
+
+/// What is remembered is of a part and a manifest together: neither is taken for settled with what it was
+/// not seen with, though it is what it was.
+#[test]
+fn what_was_another_or_gone_for_a_while_is_settled_with_nothing_that_changed_meanwhile() {
+    const FUNCTION: FunctionName = FunctionName::CustomerTrustedToCurated;
+    const SEEDS: u64 = 4;
+    for seed in 0..SEEDS {
+        let mut random = Random::new(1_000 + seed);
+        let mut world = World::new();
+        for step in 0..30 {
+            match random.weighted(&[3, 3, 4]) {
+                0 => world.customer(&mut random, step),
+                1 => world.readings(&mut random),
+                _ => world.work(&mut random),
+            }
+            world.remember();
+        }
+        drop(world.unfinished(FUNCTION));
+        let of_pairs = [
+            layout::manifests(Stream::Accelerometer),
+            layout::CURATED_REGISTER.to_owned(),
+            layout::CURATED_CUSTOMER.to_owned(),
+            layout::TRUSTED_CUSTOMER.to_owned(),
+        ];
+        let objects = world.store.snapshot().into_iter();
+        let of_pairs = objects.filter(|(key, _)| of_pairs.iter().any(|at| key.after(at).is_some()));
+        for (key, (_, bytes)) in of_pairs {
+            let others = world.ever[&key].iter().filter(|other| **other != bytes).cloned();
+            for other in others.map(Some).chain([None]) {
+                for calls in 0..24 {
+                    let when =
+                        format!("seed {seed}, {key} {:?}, {calls}", other.as_ref().map(Bytes::len));
+                    // It is another while there is a comparison.
+                    let disturbed = world.copy();
+                    let (store, at, becomes) =
+                        (disturbed.store.clone(), key.clone(), other.clone());
+                    let is_done = AtomicBool::new(false);
+                    disturbed.compare_until(FUNCTION, calls, move |_, _| {
+                        if !is_done.swap(true, Ordering::Relaxed) {
+                            set(&store, &at, becomes.clone());
+                        }
+                        Ok(())
+                    });
+                    is_compared(&disturbed, FUNCTION, &format!("{when}, disturbed"));
+                    set(&disturbed.store, &key, Some(bytes.clone()));
+                    is_compared(&disturbed, FUNCTION, &format!("{when}, disturbed and back"));
+
+                    // It is another, others follow from that, and a comparison is cut off.
+                    let cut_off = world.copy();
+                    set(&cut_off.store, &key, other.clone());
+                    let keys: Vec<ObjectKey> =
+                        cut_off.unfinished_anew(FUNCTION).into_iter().collect();
+                    let asked = vec![Message::to_look_at(&keys)];
+                    drop(block_on(FUNCTION.invoke_messages(&cut_off.lake(), asked)));
+                    cut_off.cut_off(FUNCTION, calls);
+                    is_compared(&cut_off, FUNCTION, &format!("{when}, cut off"));
+                    set(&cut_off.store, &key, Some(bytes.clone()));
+                    is_compared(&cut_off, FUNCTION, &format!("{when}, cut off and back"));
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -345,7 +429,7 @@ fn a_quarantine_that_a_slow_writer_brings_back_is_found_though_its_landing_objec
 
 /// Does not give what comparisons remember, and does not take it.
 fn forget(operation: &'static str, key: &ObjectKey) -> Result<(), StoreError> {
-    match key.after("state/compared/") {
+    match key.after(layout::COMPARED) {
         Some(_) => Err(StoreError::Unavailable {
             operation,
             key: key.clone(),
@@ -388,6 +472,8 @@ fn a_manifest_that_cannot_be_read_keeps_nothing_else_from_being_compared() {
         // Whoever looks at them says so.
         assert_eq!(world.unfinished(function), below(layout::landing(stream)), "{stream:?}");
     }
+    let nothing = world.unfinished_anew(FunctionName::CustomerTrustedToCurated);
+    assert_eq!(nothing, BTreeSet::new(), "without manifests there is nothing to be found");
     let curated = below(layout::CURATED_CUSTOMER);
     for part in &curated {
         block_on(world.store.delete(part)).unwrap();

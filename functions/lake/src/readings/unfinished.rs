@@ -58,7 +58,7 @@ async fn underived<R: Rule>(
     let mut untold = BTreeSet::new();
     let look = |source| async move {
         let key = layout::manifest(R::STREAM, source);
-        (source, readable(&key, compare::<R>(lake, &key).await))
+        (source, compare::<R>(lake, &key).await)
     };
     let mut compared = pin!(lake.look_at_each(unknown, look));
     while let Some((source, compared)) = compared.next().await {
@@ -68,7 +68,7 @@ async fn underived<R: Rule>(
         };
         let Compared { landing, version, versions, dates, is_derived } = compared;
         dates.iter().for_each(|(date, rows)| occupied.add(*date, *rows, source));
-        if is_derived && listed.is_of(lake, &landing, version.as_ref(), versions).await? {
+        if is_derived && listed.is_current(lake, &landing, version.as_ref(), versions).await? {
             comparison.note(versions.fingerprint(), dates);
             comparison.keep_progress(lake).await;
         } else {
@@ -76,7 +76,8 @@ async fn underived<R: Rule>(
         }
     }
     for source in occupied.unsettled(lake, R::TABLE).await? {
-        let manifest = lake.load::<Manifest>(&layout::manifest(R::STREAM, source)).await?;
+        let key = layout::manifest(R::STREAM, source);
+        let manifest = readable(&key, lake.load::<Manifest>(&key).await)?;
         keys.extend(manifest.map(|manifest| manifest.value.landing.clone()));
     }
     keys.extend(listed.keys(lake, &untold).await?);
@@ -98,9 +99,10 @@ struct Compared {
     is_derived: bool,
 }
 
-/// Looks at what a manifest wants; `None` if it is gone.
+/// Looks at what a manifest wants; `None` if it is gone, or cannot be read.
 async fn compare<R: Rule>(lake: &Lake, key: &ObjectKey) -> Result<Option<Compared>, Error> {
-    let Some(found) = lake.load::<Manifest>(key).await? else { return Ok(None) };
+    let found = readable(key, lake.load::<Manifest>(key).await)?;
+    let Some(found) = found else { return Ok(None) };
     let (manifest, version) = (&found.value, found.value.content.version.clone());
     let (mut versions, mut dates) = (under::<R>(lake), Vec::new());
     let mut is_derived = true;
@@ -108,7 +110,7 @@ async fn compare<R: Rule>(lake: &Lake, key: &ObjectKey) -> Result<Option<Compare
     let policies = lake.settings.changes.consent;
     for slice in manifest.slices.keys() {
         let derived = slice.key(R::TABLE.location);
-        let noted = object::note(lake, &derived).await?;
+        let noted = readable(&derived, object::note(lake, &derived).await)?;
         is_derived &= noted.as_ref().is_some_and(|noted| {
             let version = &noted.footer.version;
             version.source == sequence && version.rule == rule && version.policies == policies

@@ -132,8 +132,9 @@ impl Store for MemoryStore {
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
-        let objects = self.lock();
         let prefix_key = ObjectKey::new(prefix);
+        self.begin("list", &prefix_key)?;
+        let objects = self.lock();
         let start = match after {
             Some(after) if *after >= prefix_key => Bound::Excluded(after.clone()),
             _ => Bound::Included(prefix_key),
