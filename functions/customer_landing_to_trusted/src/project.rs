@@ -66,23 +66,25 @@ pub(crate) async fn behind(
         versions_below(store, layout::CONSENTS),
         versions_below(store, layout::TRUSTED_CUSTOMER),
     )?;
+    let under = Versions::under(CUSTOMER_TRUSTED.name);
     let listed = |part| {
         // From a register that is not there nothing follows.
         let register = registers.get(&layout::customer_register(part))?;
         let consents = consents.get(&layout::consents(part));
         let trusted = trusted.get(&layout::customer_part(layout::TRUSTED_CUSTOMER, part));
-        Some(versions(part, register, consents, trusted))
+        Some(versions(under, part, register, consents, trusted))
     };
-    comparison.look_at_parts(lake, listed, |part| follows(lake, part)).await
+    comparison.look_at_parts(lake, listed, |part| follows(lake, under, part)).await
 }
 
 fn versions(
+    under: Versions,
     part: Part,
     register: &ETag,
     consents: Option<&ETag>,
     trusted: Option<&ETag>,
 ) -> Fingerprint {
-    Versions::under(CUSTOMER_TRUSTED.name)
+    under
         .version(layout::customer_register(part).as_str(), Some(register))
         .version("consents", consents)
         .version("trusted", trusted)
@@ -90,7 +92,7 @@ fn versions(
 }
 
 /// Whether everything follows from a part of the register; `None` if there is no such register.
-async fn follows(lake: &Lake, part: Part) -> Result<Option<Looked>, Error> {
+async fn follows(lake: &Lake, under: Versions, part: Part) -> Result<Option<Looked>, Error> {
     let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
     let Some(found) = found else { return Ok(None) };
     let revision = found.value.revision;
@@ -106,7 +108,7 @@ async fn follows(lake: &Lake, part: Part) -> Result<Option<Looked>, Error> {
     }
     let consents = consents.as_ref().map(|(etag, _)| etag);
     let trusted = trusted.as_ref().map(|noted| &noted.etag);
-    Ok(Some(Looked::Settled(versions(part, &found.etag, consents, trusted))))
+    Ok(Some(Looked::Settled(versions(under, part, &found.etag, consents, trusted))))
 }
 
 /// Brings the consents up to the register; `false` if they moved, or are ahead of it.

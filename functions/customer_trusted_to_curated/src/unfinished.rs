@@ -39,16 +39,14 @@ const NAMED: usize = 4;
 pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
     let mut comparison = Comparison::begin(lake, env!("CARGO_PKG_NAME")).await;
     let listed = Listed::list(lake, &comparison).await?;
-    let changed = comparison.unknown_parts(lake, |part| listed.versions(lake, part));
-    let changed: BTreeSet<Part> = changed.into_iter().collect();
+    let changed = comparison.unknown_parts(lake, |part| listed.versions(part));
     let manifests = listed.unknown_manifests(&mut comparison);
     comparison.forget_gone();
 
     let mut keys = BTreeSet::new();
-    let is_unchanged = |part: &Part| {
-        listed.registers.contains_key(&layout::curated_register(*part)) && !changed.contains(part)
-    };
-    let unchanged = lake.settings.parts.all().filter(is_unchanged).collect();
+    let is_there = |part: &Part| listed.registers.contains_key(&layout::curated_register(*part));
+    let mut unchanged: BTreeSet<Part> = lake.settings.parts.all().filter(is_there).collect();
+    unchanged.retain(|part| changed.binary_search(part).is_err());
     for manifests in manifests.chunks((lake.bounds.people_at_once / NAMED).max(1)) {
         let manifests = manifests.iter().copied().collect();
         let with = with_changed(lake, &mut comparison, &listed, manifests, &unchanged);
@@ -56,10 +54,9 @@ pub(crate) async fn find(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         comparison.keep_progress(lake).await;
     }
 
-    let changed: Vec<Part> = changed.into_iter().collect();
     let mut group = Group::default();
     for parts in changed.chunks(lake.parts_at_once()) {
-        keys.extend(group.add(lake, parts).await?);
+        keys.extend(group.add(lake, listed.under, parts).await?);
         if group.presence.people.len() >= lake.bounds.people_at_once {
             let group = std::mem::take(&mut group);
             keys.extend(group.with_all(lake, &mut comparison, &listed).await?);
@@ -106,7 +103,7 @@ async fn with_changed(
         while let Some((part, register)) = registers.try_next().await? {
             let etag = register.as_ref().map(|register| &register.etag);
             if listed.registers.get(&layout::curated_register(part)) != etag {
-                listed.forget_part(lake, comparison, part);
+                listed.forget_part(comparison, part);
             }
             if let Some(register) = register {
                 presence.await_people(lake, &register.value, |person| named.contains(person));
@@ -117,7 +114,7 @@ async fn with_changed(
         unmoved.retain(|source| !naming.contains(source) || still_unmoved.contains(source));
         for (person, lead) in presence.unlike() {
             unlike.insert(lead);
-            listed.forget_part(lake, comparison, person.part(parts));
+            listed.forget_part(comparison, person.part(parts));
         }
     }
     for versions in unmoved.iter().filter_map(|source| listed.versions_of(source)) {
@@ -136,8 +133,13 @@ struct Group {
 
 impl Group {
     /// Adds some; returns what leads to those that are not settled by themselves.
-    async fn add(&mut self, lake: &Lake, parts: &[Part]) -> Result<Vec<ObjectKey>, Error> {
-        let compared = parts.iter().map(|part| compare(lake, *part));
+    async fn add(
+        &mut self,
+        lake: &Lake,
+        under: Versions,
+        parts: &[Part],
+    ) -> Result<Vec<ObjectKey>, Error> {
+        let compared = parts.iter().map(|part| compare(lake, under, *part));
         let mut unsettled = Vec::new();
         for (part, (register, versions)) in parts.iter().zip(try_join_all(compared).await?) {
             self.presence.await_people(lake, &register, |_| true);
@@ -175,6 +177,8 @@ impl Group {
 
 /// What there is, as it was listed.
 struct Listed {
+    /// What everything is compared under.
+    under: Versions,
     trusted: BTreeMap<ObjectKey, ETag>,
     registers: BTreeMap<ObjectKey, ETag>,
     owners: BTreeMap<ObjectKey, ETag>,
@@ -185,8 +189,8 @@ struct Listed {
 
 impl Listed {
     async fn list(lake: &Lake, comparison: &Comparison) -> Result<Self, Error> {
-        let store = lake.store.as_ref();
-        let manifested = |key: &ObjectKey, etag: &ETag| of_manifest(lake, key, etag);
+        let (store, under) = (lake.store.as_ref(), under(lake));
+        let manifested = |key: &ObjectKey, etag: &ETag| under.version(key.as_str(), Some(etag));
         let (trusted, registers, owners, curated, manifests) = try_join!(
             versions_below(store, layout::TRUSTED_CUSTOMER),
             versions_below(store, layout::CURATED_REGISTER),
@@ -194,11 +198,11 @@ impl Listed {
             versions_below(store, layout::CURATED_CUSTOMER),
             comparison.manifests(lake, Stream::Accelerometer, manifested),
         )?;
-        Ok(Self { trusted, registers, owners, curated, manifests })
+        Ok(Self { under, trusted, registers, owners, curated, manifests })
     }
 
     /// Those of a part; `None` if there is nothing from which anything follows.
-    fn versions(&self, lake: &Lake, part: Part) -> Option<Fingerprint> {
+    fn versions(&self, part: Part) -> Option<Fingerprint> {
         let trusted = self.trusted.get(&layout::customer_part(layout::TRUSTED_CUSTOMER, part));
         let register = self.registers.get(&layout::curated_register(part));
         if trusted.is_none() && register.is_none() {
@@ -206,11 +210,11 @@ impl Listed {
         }
         let owners = self.owners.get(&layout::owners(part));
         let curated = self.curated.get(&layout::customer_part(layout::CURATED_CUSTOMER, part));
-        Some(of_part(lake, part, [trusted, register, owners, curated]))
+        Some(of_part(self.under, part, [trusted, register, owners, curated]))
     }
 
-    fn forget_part(&self, lake: &Lake, comparison: &mut Comparison, part: Part) {
-        if let Some(versions) = self.versions(lake, part) {
+    fn forget_part(&self, comparison: &mut Comparison, part: Part) {
+        if let Some(versions) = self.versions(part) {
             comparison.forget(versions);
         }
     }
@@ -246,7 +250,8 @@ impl Listed {
         while let Some((source, key, manifest)) = manifests.next().await {
             let Some(manifest) = manifest? else { continue };
             look(source, &manifest.value);
-            if self.versions_of(&source) == Some(of_manifest(lake, &key, &manifest.etag)) {
+            let seen = self.under.version(key.as_str(), Some(&manifest.etag));
+            if self.versions_of(&source) == Some(seen) {
                 unmoved.insert(source);
             }
         }
@@ -260,20 +265,17 @@ fn under(lake: &Lake) -> Versions {
     Versions::under(&format!("{} consent={consent} {changes}", CUSTOMER_CURATED.name))
 }
 
-fn of_manifest(lake: &Lake, key: &ObjectKey, etag: &ETag) -> Versions {
-    under(lake).version(key.as_str(), Some(etag))
-}
-
-fn of_part(lake: &Lake, part: Part, versions: [Option<&ETag>; 4]) -> Fingerprint {
+fn of_part(under: Versions, part: Part, versions: [Option<&ETag>; 4]) -> Fingerprint {
     let names = ["trusted", "register", "owners", "curated"];
     let with = |all: Versions, (name, version)| all.version(&format!("{name} {part}"), version);
-    names.into_iter().zip(versions).fold(under(lake), with).fingerprint()
+    names.into_iter().zip(versions).fold(under, with).fingerprint()
 }
 
 /// A part of the register; and the versions in which everything follows from it, and it from
 /// customer_trusted, if that is so.
 async fn compare(
     lake: &Lake,
+    under: Versions,
     part: Part,
 ) -> Result<(Arc<CuratedRegister>, Option<Fingerprint>), Error> {
     let key = layout::curated_register(part);
@@ -301,7 +303,7 @@ async fn compare(
         owners.as_ref().map(|(etag, _)| etag),
         curated.as_ref().map(|noted| &noted.etag),
     ];
-    let versions = is_settled.then(|| of_part(lake, part, seen));
+    let versions = is_settled.then(|| of_part(under, part, seen));
     Ok((register, versions))
 }
 

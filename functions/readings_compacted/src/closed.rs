@@ -97,7 +97,7 @@ pub(crate) async fn unfinished(lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
         let astray = locations.iter().filter(|(_, at)| at.starts_with(layout::COMPACTED));
         let dates =
             states.into_iter().chain(copies.keys().copied()).chain(astray.map(|(date, _)| *date));
-        let mut days = Days::below(lake.store.as_ref(), definition.location);
+        let mut days = Days::below(store, definition.location);
         let mut noted = pin!(
             stream::iter(in_order(dates))
                 .map(|date| async move {

@@ -10,7 +10,7 @@ use chain::FunctionName;
 use futures::executor::block_on;
 use lake::catalog::{Catalog, StoreCatalog};
 use lake::events::Message;
-use lake::key::{ETag, LakeKey, ObjectKey, Parts};
+use lake::key::{ETag, LakeKey, ObjectKey, Parts, Source};
 use lake::lake::Lake;
 use lake::layout::{self, ReadingDate};
 use lake::policy::{Consent, Pairing, Policies};
@@ -146,13 +146,19 @@ impl World {
         });
     }
 
-    /// Compares, while something is damaged.
-    fn disturbed(&self, function: FunctionName, calls: usize, random: &mut Random) {
-        let Some((key, bytes)) = self.damage(random) else { return };
-        let (store, is_done) = (self.store.clone(), AtomicBool::new(false));
+    /// Compares, while an object becomes another, or goes.
+    fn compare_while(
+        &self,
+        function: FunctionName,
+        calls: usize,
+        key: &ObjectKey,
+        becomes: Option<Bytes>,
+    ) {
+        let (store, key) = (self.store.clone(), key.clone());
+        let is_done = AtomicBool::new(false);
         self.compare_until(function, calls, move |_, _| {
             if !is_done.swap(true, Ordering::Relaxed) {
-                set(&store, &key, bytes.clone());
+                set(&store, &key, becomes.clone());
             }
             Ok(())
         });
@@ -302,7 +308,11 @@ fn what_was_found_settled_before_changes_nothing_of_what_is_found() {
                 let calls = random.below(40);
                 match random.below(4) {
                     0 => world.cut_off(function, calls),
-                    1 => world.disturbed(function, calls, &mut random),
+                    1 => {
+                        if let Some((key, bytes)) = world.damage(&mut random) {
+                            world.compare_while(function, calls, &key, bytes);
+                        }
+                    }
                     _ => {}
                 }
                 found += world.unfinished_anew(function).len();
@@ -368,14 +378,7 @@ fn what_was_another_or_gone_for_a_while_is_settled_with_nothing_that_changed_mea
                             drop(disturbed.unfinished(FUNCTION));
                             set(&disturbed.store, &key, Some(bytes.clone()));
                         }
-                        let (store, at) = (disturbed.store.clone(), key.clone());
-                        let (becomes, is_done) = (other.clone(), AtomicBool::new(false));
-                        disturbed.compare_until(FUNCTION, calls, move |_, _| {
-                            if !is_done.swap(true, Ordering::Relaxed) {
-                                set(&store, &at, becomes.clone());
-                            }
-                            Ok(())
-                        });
+                        disturbed.compare_while(FUNCTION, calls, &key, other.clone());
                         is_compared(&disturbed, FUNCTION, &format!("{when}, disturbed"));
                         set(&disturbed.store, &key, Some(bytes.clone()));
                         is_compared(&disturbed, FUNCTION, &format!("{when}, disturbed and back"));
@@ -398,6 +401,75 @@ fn what_was_another_or_gone_for_a_while_is_settled_with_nothing_that_changed_mea
             }
         }
     }
+}
+
+/// Between two looks of one comparison something is what it was, or what it becomes: whatever call that
+/// is at, what was seen so only is not taken for settled as it was listed.
+#[test]
+fn what_moves_between_two_looks_is_not_settled_as_it_was_listed() {
+    const FUNCTION: FunctionName = FunctionName::CustomerTrustedToCurated;
+    const CALLS: usize = 40;
+    let consents = |world: &World| {
+        let record = json!({
+            "email": "0@test.com", "serialNumber": "D0", "registrationDate": FIRST_MS,
+            "lastUpdateDate": FIRST_MS, "shareWithResearchAsOfDate": FIRST_MS,
+        });
+        put(&world.store, "landing/customer/0.json", record.to_string());
+    };
+    let moves = |world: &World, person: usize| {
+        let reading = json!({"user": format!("{person}@test.com"), "timestamp": FIRST_MS, "x": 1, "y": 2, "z": 3});
+        put(&world.store, "landing/accelerometer/0.json", reading.to_string());
+    };
+    let derive = |world: &World, function: FunctionName| {
+        let keys: Vec<ObjectKey> = world.unfinished_anew(function).into_iter().collect();
+        let outcome =
+            block_on(function.invoke_messages(&world.lake(), vec![Message::to_look_at(&keys)]));
+        assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    };
+    let part = key().person("0@test.com").part(parts());
+    let register = layout::curated_register(part);
+    let landed = ObjectKey::new("landing/accelerometer/0.json");
+    let manifest = layout::manifest(Stream::Accelerometer, Source::of(&landed));
+    let object = |world: &World, key: &ObjectKey| world.store.snapshot()[key].1.clone();
+    let is_found_though = |world: &World, key: &ObjectKey, becomes: &Bytes| {
+        let bytes = object(world, key);
+        assert!(!world.unfinished_anew(FUNCTION).is_empty(), "there is nothing to be found");
+        for calls in 0..CALLS {
+            let world = world.copy();
+            world.compare_while(FUNCTION, calls, key, Some(becomes.clone()));
+            is_compared(&world, FUNCTION, &format!("{key}, {calls}"));
+            set(&world.store, key, Some(bytes.clone()));
+            is_compared(&world, FUNCTION, &format!("{key} is back, {calls}"));
+        }
+    };
+
+    // A manifest that is new names somebody in a part that is not; then that part itself.
+    let world = World::new();
+    consents(&world);
+    moves(&world, 1);
+    world.come_to_rest();
+    let before = object(&world, &manifest);
+    moves(&world, 0);
+    derive(&world, FunctionName::AccelerometerLandingToTrusted);
+    is_found_though(&world, &manifest, &before);
+    let decided = world.copy();
+    derive(&decided, FUNCTION);
+    is_found_though(&world, &register, &object(&decided, &register));
+
+    // A part that is new has somebody whom a manifest names that is not.
+    let world = World::new();
+    moves(&world, 1);
+    world.come_to_rest();
+    let before = object(&world, &manifest);
+    moves(&world, 0);
+    world.come_to_rest();
+    let known = object(&world, &manifest);
+    set(&world.store, &manifest, Some(before.clone()));
+    consents(&world);
+    derive(&world, FunctionName::CustomerLandingToTrusted);
+    derive(&world, FUNCTION);
+    set(&world.store, &manifest, Some(known));
+    is_found_though(&world, &manifest, &before);
 }
 
 #[test]

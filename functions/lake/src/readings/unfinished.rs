@@ -41,8 +41,8 @@ async fn underived<R: Rule>(
     lake: &Lake,
     comparison: &mut Comparison,
 ) -> Result<BTreeSet<ObjectKey>, Error> {
-    let zone = Some(R::TABLE.location);
-    let listed = LandingObjects::list(lake, comparison, R::STREAM, zone, under::<R>(lake)).await?;
+    let (zone, under) = (Some(R::TABLE.location), under::<R>(lake));
+    let listed = LandingObjects::list(lake, comparison, R::STREAM, zone, under).await?;
     let mut keys: BTreeSet<ObjectKey> = listed.new.iter().cloned().collect();
     let mut occupied = Occupied::default();
     let mut unknown = Vec::new();
@@ -58,7 +58,7 @@ async fn underived<R: Rule>(
     let mut untold = BTreeSet::new();
     let look = |source| async move {
         let key = layout::manifest(R::STREAM, source);
-        (source, compare::<R>(lake, &key).await)
+        (source, compare::<R>(lake, under, &key).await)
     };
     let mut compared = pin!(lake.look_at_each(unknown, look));
     while let Some((source, compared)) = compared.next().await {
@@ -100,11 +100,15 @@ struct Compared {
 }
 
 /// Looks at what a manifest wants; `None` if it is gone, or cannot be read.
-async fn compare<R: Rule>(lake: &Lake, key: &ObjectKey) -> Result<Option<Compared>, Error> {
+async fn compare<R: Rule>(
+    lake: &Lake,
+    under: Versions,
+    key: &ObjectKey,
+) -> Result<Option<Compared>, Error> {
     let found = readable(key, lake.load::<Manifest>(key).await)?;
     let Some(found) = found else { return Ok(None) };
     let (manifest, version) = (&found.value, found.value.content.version.clone());
-    let (mut versions, mut dates) = (under::<R>(lake), Vec::new());
+    let (mut versions, mut dates) = (under, Vec::new());
     let mut is_derived = true;
     let (sequence, rule) = (manifest.sequence.to_string(), rule_of::<R>(lake));
     let policies = lake.settings.changes.consent;
@@ -141,21 +145,22 @@ async fn unapplied<R: Rule>(
     let prefix = layout::applied_parts(R::STREAM);
     let (announced, applied) =
         try_join!(versions_below(store, R::ANNOUNCED), versions_below(store, &prefix))?;
+    let under = under::<R>(lake);
     let listed = |part| {
         // What is not there was never to be applied.
         let announced = announced.get(&layout::slim_part(R::ANNOUNCED, part))?;
-        Some(of_part::<R>(lake, part, announced, applied.get(&layout::applied(R::STREAM, part))))
+        Some(of_part::<R>(under, part, announced, applied.get(&layout::applied(R::STREAM, part))))
     };
-    comparison.look_at_parts(lake, listed, |part| behind::<R>(lake, part)).await
+    comparison.look_at_parts(lake, listed, |part| behind::<R>(lake, under, part)).await
 }
 
 fn of_part<R: Rule>(
-    lake: &Lake,
+    under: Versions,
     part: Part,
     announced: &ETag,
     applied: Option<&ETag>,
 ) -> Fingerprint {
-    under::<R>(lake)
+    under
         .version(layout::slim_part(R::ANNOUNCED, part).as_str(), Some(announced))
         .version(layout::applied(R::STREAM, part).as_str(), applied)
         .fingerprint()
@@ -163,14 +168,18 @@ fn of_part<R: Rule>(
 
 /// Whether a part of the register was not applied yet: then its part of the customer table announces
 /// it.
-async fn behind<R: Rule>(lake: &Lake, part: Part) -> Result<Option<Looked>, Error> {
+async fn behind<R: Rule>(
+    lake: &Lake,
+    under: Versions,
+    part: Part,
+) -> Result<Option<Looked>, Error> {
     let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
     let etag = applied.as_ref().map(|applied| applied.etag.clone());
     let applied = applied.map_or(Revision(0), |applied| applied.value.revision);
     let key = layout::slim_part(R::ANNOUNCED, part);
     let Some((announced, revision)) = slim::revision(lake, &key).await? else { return Ok(None) };
     if revision <= applied {
-        let versions = of_part::<R>(lake, part, &announced, etag.as_ref());
+        let versions = of_part::<R>(under, part, &announced, etag.as_ref());
         return Ok(Some(Looked::Settled(versions)));
     }
     let (revision, _) = R::changed(lake, part, applied).await?;
