@@ -200,24 +200,46 @@ impl Queues {
     }
 }
 
-/// Whether what a function makes of a key falls into parts of a register, into all of them as a rule:
-/// shared out among workers, such keys would have each part written by every worker, over and over.
-fn falls_into_all_parts(function: FunctionName, key: &ObjectKey) -> bool {
-    use FunctionName::{CustomerLandingToTrusted, CustomerTrustedToCurated};
-    matches!(function, CustomerLandingToTrusted | CustomerTrustedToCurated)
-        && layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_none()
+/// How the keys of a stage are shared out.
+enum Sharing {
+    /// Not at all: what is made of them falls into parts of a register, into all of them as a rule, and
+    /// each part would be written by every worker, over and over.
+    All,
+    /// By days: keys of a day ask for the same work, as they do where their times overlap, and it would be
+    /// looked at, and done, by every worker.
+    Days,
+    /// In few pieces: keys of a day have inputs in common, which are read and put in order for each.
+    Pieces,
+    /// In many: the keys have nothing in common, and differ.
+    Crumbs,
+    /// As it comes.
+    Any,
 }
 
-/// Whether what a function makes of keys of one day has inputs in common.
-fn has_inputs_in_common(function: FunctionName) -> bool {
-    function == FunctionName::MachineLearningCurated
+impl Sharing {
+    fn of(function: FunctionName, key: &ObjectKey) -> Self {
+        let is_below = |zone| key.after(zone).is_some();
+        match function {
+            FunctionName::CustomerLandingToTrusted => Self::All,
+            FunctionName::CustomerTrustedToCurated if is_below(layout::TRUSTED_CUSTOMER) => {
+                Self::Any
+            }
+            FunctionName::CustomerTrustedToCurated => Self::All,
+            FunctionName::MachineLearningCurated if is_below(layout::TRUSTED_ACCELEROMETER) => {
+                Self::Days
+            }
+            FunctionName::MachineLearningCurated => Self::Pieces,
+            FunctionName::AccelerometerLandingToTrusted
+            | FunctionName::StepTrainerLandingToTrusted => Self::Crumbs,
+            FunctionName::ReadingsCompacted => Self::Any,
+        }
+    }
 }
 
-/// The day of a key of which the others ask for the same work, as they do where their times overlap:
-/// shared out among workers, it would be looked at, and done, by each of them.
-fn day_as_one(function: FunctionName, key: &ObjectKey) -> Option<ReadingDate> {
-    let slice = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER)?;
-    has_inputs_in_common(function).then_some(slice.date)
+/// The day of a key of readings.
+fn day_of(key: &ObjectKey) -> Option<ReadingDate> {
+    let zones = [layout::TRUSTED_ACCELEROMETER, layout::TRUSTED_STEP_TRAINER];
+    zones.into_iter().find_map(|zone| Slice::of_key(key, zone)).map(|slice| slice.date)
 }
 
 impl State {
@@ -244,32 +266,35 @@ impl State {
     }
 
     /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
-    /// what they take differs, and whoever took a whole share may be the last by far. Few where the keys
-    /// of a day have inputs in common are shared out at once, and never one by one: each time those
-    /// are read and put in order again. All, where each worker would have something to do with
-    /// every part; whole days, where the keys of a day ask for the same as a rule. Never more than
-    /// `BATCH_MAX`.
+    /// what they take differs, and whoever took a whole share may be the last by far. Of those with inputs
+    /// in common whole days, and of few, or the last day, what there is shared out at once, and never one
+    /// by one. Never more than `BATCH_MAX`.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         const FEW_MAX: usize = 64;
         const IN_COMMON_MIN: usize = 8;
-        let handed_out = self.handed_out.get(&stage).copied().unwrap_or_default();
+        let others =
+            workers.saturating_sub(self.handed_out.get(&stage).copied().unwrap_or_default());
         let waiting = self.waiting.entry(stage).or_default();
-        let all = waiting.keys().next().is_some_and(|key| falls_into_all_parts(stage.0, key));
-        let share = match waiting.len().div_ceil(workers) {
-            _ if all || workers == 1 => waiting.len(),
-            fair @ ..=FEW_MAX if has_inputs_in_common(stage.0) => {
-                let others = workers.saturating_sub(handed_out);
-                if others > 0 { waiting.len().div_ceil(others) } else { fair.max(IN_COMMON_MIN) }
-            }
-            fair @ ..=FEW_MAX => fair,
-            fair => (2 * fair).div_ceil(3),
+        let ends = waiting.first_key_value().zip(waiting.last_key_value());
+        let Some(((first, _), (last, _))) = ends else { return Keys::new() };
+        let is_one_day = day_of(first) == day_of(last);
+        let fair = waiting.len().div_ceil(workers);
+        let most = if fair > FEW_MAX { (2 * fair).div_ceil(3) } else { fair };
+        let (share, by_days) = match Sharing::of(stage.0, first) {
+            Sharing::All => (waiting.len(), false),
+            _ if workers == 1 => (waiting.len(), false),
+            Sharing::Pieces if is_one_day || fair <= FEW_MAX => match others {
+                0 => (fair.max(IN_COMMON_MIN), false),
+                _ => (waiting.len().div_ceil(others), false),
+            },
+            Sharing::Days | Sharing::Pieces => (most, true),
+            Sharing::Crumbs => (fair.div_ceil(4), false),
+            Sharing::Any => (most, false),
         };
-        let day_of = |key: &ObjectKey| day_as_one(stage.0, key);
-        let last = waiting.keys().nth(share.saturating_sub(1)).and_then(day_of);
-        let rest = waiting.keys().skip(share);
-        let share = share + rest.take_while(|key| last.is_some() && day_of(key) == last).count();
-        let share = share.min(BATCH_MAX);
+        let day = waiting.keys().nth(share.saturating_sub(1)).and_then(day_of);
+        let rest = waiting.keys().skip(share).take_while(|key| by_days && day_of(key) == day);
+        let share = (share + rest.count()).min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
         std::mem::replace(waiting, rest)
@@ -357,45 +382,68 @@ mod tests {
 
     use super::*;
 
+    /// The keys of some objects of a day.
+    fn announce(queues: &Queues, zone: &str, day: i64, numbers: std::ops::Range<i64>) {
+        for number in numbers {
+            let first_ms = 1_769_731_200_000 + day * 86_400_000 + number;
+            let date = ReadingDate::of(first_ms).unwrap();
+            let source = Source::of(&ObjectKey::new(number.to_string()));
+            queues.announce(&Slice { date, first_ms, last_ms: first_ms, source }.key(zone));
+        }
+    }
+
+    fn next(queues: &Arc<Queues>, workers: usize) -> Batch {
+        let mut context = Context::from_waker(Waker::noop());
+        match pin!(queues.next(workers)).poll(&mut context) {
+            Poll::Ready(Some(batch)) => batch,
+            _ => panic!("no keys are handed out"),
+        }
+    }
+
     #[test]
     fn few_keys_with_inputs_in_common_are_shared_out_at_once() {
         let queues = Arc::new(Queues::new(None));
-        let announce = |count| {
-            for number in 0..count {
-                let key = format!("trusted/step_trainer/reading_date=2026-01-30/{number}.parquet");
-                queues.announce(&ObjectKey::new(key));
-            }
-        };
-        let next = || {
-            let mut context = Context::from_waker(Waker::noop());
-            match pin!(queues.next(2)).poll(&mut context) {
-                Poll::Ready(Some(batch)) => batch,
-                _ => panic!("no keys are handed out"),
-            }
-        };
-        announce(30);
-        let (one, other) = (next(), next());
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..30);
+        let (one, other) = (next(&queues, 2), next(&queues, 2));
         assert_eq!([one.keys.len(), other.keys.len()], [15, 15]);
-        announce(12);
-        let late = next();
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 30..42);
+        let late = next(&queues, 2);
         assert_eq!(late.keys.len(), 8, "the others are at work");
         drop((one, other, late));
-        let rest = next();
+        let rest = next(&queues, 2);
         assert_eq!(rest.keys.len(), 4);
         assert_eq!(rest.function(), FunctionName::MachineLearningCurated);
     }
 
     #[test]
+    fn many_keys_with_inputs_in_common_are_handed_out_by_days_and_the_last_day_at_once() {
+        let queues = Arc::new(Queues::new(None));
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..150);
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 1, 0..150);
+        let batches = [next(&queues, 2), next(&queues, 2)];
+        assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [150, 150]);
+
+        let queues = Arc::new(Queues::new(None));
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..300);
+        let batches = [next(&queues, 2), next(&queues, 2)];
+        assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [150, 150]);
+    }
+
+    #[test]
+    fn landing_objects_are_handed_out_in_small_pieces() {
+        let queues = Arc::new(Queues::new(None));
+        for number in 0..9 {
+            queues.announce(&ObjectKey::new(format!("landing/accelerometer/{number}.json")));
+        }
+        let batches: Vec<usize> = (0..6).map(|_| next(&queues, 2).keys.len()).collect();
+        assert_eq!(batches, [2, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
     fn a_worker_takes_whole_days_where_the_keys_of_a_day_ask_for_the_same() {
         let queues = Queues::new(None);
-        for begun_ms in [1_769_731_200_000, 1_769_817_600_000] {
-            for number in 0..5 {
-                let first_ms = begun_ms + number;
-                let date = ReadingDate::of(first_ms).unwrap();
-                let source = Source::of(&ObjectKey::new(number.to_string()));
-                let slice = Slice { date, first_ms, last_ms: first_ms, source };
-                queues.announce(&slice.key(layout::TRUSTED_ACCELEROMETER));
-            }
+        for day in 0..2 {
+            announce(&queues, layout::TRUSTED_ACCELEROMETER, day, 0..5);
         }
         let taken = |function| {
             let mut state = queues.state();
