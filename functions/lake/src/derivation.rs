@@ -152,6 +152,11 @@ impl<'a> Draft<'a> {
     ) -> Result<(), Error> {
         let rows = sorted(self.table, &batches, time_column)?;
         drop(batches);
+        self.sorted_row_group(rows).await
+    }
+
+    /// Adds rows that are in order as one row group.
+    pub async fn sorted_row_group(&mut self, rows: RecordBatch) -> Result<(), Error> {
         if rows.num_rows() == 0 {
             return Ok(());
         }

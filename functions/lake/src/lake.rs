@@ -88,10 +88,10 @@ impl Settings {
 ///   records that wait to be folded with those of other objects (and `small_bytes_max` more at the most
 ///   for each further object of the batch, which one write of a part for all of them is worth);
 ///
-/// beside `cache_bytes_max` (in machine_learning_curated as much again at the most, for the readings
-/// of a day while they are put together), the reader (a batch, the longest record and a few hundred
-/// KiB), and what grows with the people, not with their readings: the register parts, and 150 bytes or
-/// so for each distinct key of a landing object.
+/// beside `cache_bytes_max` (in machine_learning_curated as much again and a quarter at the most, for the
+/// readings of a day while they are put together, and those of one step trainer object), the reader (a
+/// batch, the longest record and a few hundred KiB), and what grows with the people, not with their
+/// readings: the register parts, and 150 bytes or so for each distinct key of a landing object.
 ///
 /// What is held and where a row group ends depend on the rows alone, never on how they arrived: so
 /// that derived objects stay pure functions, down to the byte.

@@ -7,20 +7,25 @@ use futures::stream::TryStreamExt;
 use lake::derivation::{Draft, Settled, Target, Waiting, sorted};
 use lake::error::Error;
 use lake::lake::Lake;
-use lake::landing::row_bytes;
 use lake::layout::{self, Slice, Span};
 use lake::object::{Ledger, Version};
+use lake::order::in_order;
 use lake::policy;
 use lake::report::Report;
 use lake::store::ObjectMeta;
-use lake::tables::MACHINE_LEARNING_CURATED;
+use lake::tables::{MACHINE_LEARNING_CURATED, Stream};
 
 use crate::motions::{MOTION_TIME, Motions};
-use crate::transform::{Owners, Pairing, Pairs, STEP_TIME, Steps, devices, span_of};
+use crate::transform::{Naming, Owners, Pairs, STEP_TIME, Steps, devices, span_of};
 use crate::{Input, open_each, owners};
 
 /// Pairs made at once.
 const PAIRS_MAX: usize = 16 << 10;
+
+/// Memory that a step reading takes, with the same in order, bytes, about; and the share of that for
+/// documents which those of one object may have together.
+const STEP_BYTES: u64 = 256;
+const STEPS_SHARE: u64 = 4;
 
 /// What came of a join with readings that were put together.
 pub(crate) enum Joined {
@@ -28,12 +33,12 @@ pub(crate) enum Joined {
     Settled(Settled),
     /// It moved, or an input did.
     Moved,
-    /// There are too many pairs to be made at once.
+    /// The step readings are too many to be held.
     TooMany,
 }
 
-/// Pairs the rows of a small object with readings that were put together, and writes the target if
-/// the pairs are few.
+/// Pairs the rows of a small object with readings that were put together, and writes the target: whole
+/// if the pairs are few, and else so many of them at once as a row group, in one order all through.
 ///
 /// The register is read after the step trainer object. That object is written again whenever an
 /// owner of its devices changes, so that its version stands for what is read here.
@@ -45,33 +50,49 @@ pub(crate) async fn together(
     motions: &Motions,
     report: &mut Report,
 ) -> Result<Joined, Error> {
-    if steps.opened.value.is_large() {
+    let opened = &steps.opened.value;
+    if opened.rows * STEP_BYTES > lake.bounds.cache_bytes_max as u64 / STEPS_SHARE {
         return Ok(Joined::TooMany);
     }
-    let Some(readings) = steps.read(lake, 0).await? else { return Ok(Joined::Moved) };
-    let owners = owners_of(lake, &readings).await?;
-    let steps = Steps::of(readings);
-    let mut pairs = Pairs::new(&steps, motions, pairing(lake, owners.as_ref())).map_err(failed)?;
-    // Far below what is written as it passes: so which way it was derived does not show.
-    let bytes_max = lake.bounds.held_bytes_max / 2;
-    let pairs_max = usize::try_from(bytes_max / PAIR_BYTES).unwrap_or(usize::MAX);
-    let mut found = pairs.find(pairs_max.saturating_add(1));
-    let count = found.len() as u64;
-    if found.len() > pairs_max {
-        return Ok(Joined::TooMany);
-    }
-    let _room = match count * PAIR_BYTES > lake.bounds.small_bytes_max {
-        true => Some(lake.room(count * PAIR_BYTES).await),
+    let all_room = match opened.is_large() {
+        true => Some(lake.room(u64::MAX).await),
         false => None,
     };
-    pairs.sort(&mut found).map_err(failed)?;
-    let rows = pairs.rows(&found).map_err(failed)?;
-    drop(found);
-    if row_bytes(&rows) > bytes_max {
-        return Ok(Joined::TooMany);
+    let Some(readings) = steps.read_all(lake).await? else { return Ok(Joined::Moved) };
+    let readings = match <[RecordBatch; 1]>::try_from(readings) {
+        Ok([readings]) => readings,
+        Err(groups) => {
+            in_order(&Stream::StepTrainer.schema(), &groups, STEP_TIME).map_err(failed)?
+        }
+    };
+    let owners = owners_of(lake, &readings).await?;
+    let steps = Steps::of(readings, naming(lake)).map_err(failed)?;
+    let pairs = Pairs::new(&steps, motions, owners.as_ref(), &lake.key);
+    let mut pairs = pairs.map_err(failed)?;
+    let pairs_max = lake.bounds.held_bytes_max / 2 / PAIR_BYTES;
+    let pairs_max = usize::try_from(pairs_max).unwrap_or(usize::MAX).max(1);
+    let mut found = pairs.find(pairs_max);
+    let bytes = found.len() as u64 * PAIR_BYTES;
+    let _room = match all_room {
+        None if bytes > lake.bounds.small_bytes_max => Some(lake.room(bytes).await),
+        all_room => all_room,
+    };
+    let table = &MACHINE_LEARNING_CURATED;
+    if found.len() < pairs_max {
+        let rows = pairs.rows(&found).map_err(failed)?;
+        let rows = || Ok((rows, ledger(found.len() as u64)));
+        let settled = target.write(lake, table, version, rows, report).await?;
+        return Ok(settled.map_or(Joined::Moved, Joined::Settled));
     }
-    let rows = || Ok((rows, ledger(count)));
-    let settled = target.write(lake, &MACHINE_LEARNING_CURATED, version, rows, report).await?;
+    let mut draft = Draft::new(lake, target, table, version)?;
+    let mut count = 0;
+    while !found.is_empty() {
+        count += found.len() as u64;
+        let rows = pairs.rows(&found).map_err(failed)?;
+        draft.sorted_row_group(rows).await?;
+        found = pairs.find(pairs_max);
+    }
+    let settled = draft.complete(ledger(count), report).await?;
     Ok(settled.map_or(Joined::Moved, Joined::Settled))
 }
 
@@ -115,8 +136,8 @@ fn ledger(pairs: u64) -> Ledger {
     Ledger { records: pairs, admitted: pairs, ..Ledger::default() }
 }
 
-fn pairing<'a>(lake: &'a Lake, owners: Option<&'a Owners>) -> Pairing<'a> {
-    Pairing { owners, identity: lake.settings.policies.identity, key: &lake.key }
+pub(crate) fn naming(lake: &Lake) -> Naming<'_> {
+    Naming { identity: lake.settings.policies.identity, key: &lake.key }
 }
 
 /// Whose the devices of some step readings are, where only readings of the same person are paired.
@@ -156,7 +177,7 @@ impl Join<'_> {
             let Some(readings) = steps.read(self.lake, group).await? else { return Ok(false) };
             let Some(span) = span_of(&readings, STEP_TIME).map_err(failed)? else { continue };
             let owners = owners_of(self.lake, &readings).await?;
-            let steps = Steps::of(readings);
+            let steps = Steps::of(readings, naming(self.lake)).map_err(failed)?;
             let overlapping = motions.iter().filter(|motion| overlaps(motion, span));
             let mut opened = pin!(open_each(self.lake, overlapping.cloned().collect()));
             while let Some(motion) = opened.try_next().await? {
@@ -183,9 +204,9 @@ impl Join<'_> {
                 continue;
             }
             let Some(readings) = motion.read(self.lake, group).await? else { return Ok(false) };
-            let motions = Motions::within(readings, span).map_err(failed)?;
-            let mut pairs =
-                Pairs::new(steps, &motions, pairing(self.lake, owners)).map_err(failed)?;
+            let motions = Motions::within(readings, span, naming(self.lake)).map_err(failed)?;
+            let pairs = Pairs::new(steps, &motions, owners, &self.lake.key);
+            let mut pairs = pairs.map_err(failed)?;
             while let Some(rows) = pairs.next(PAIRS_MAX).map_err(failed)? {
                 self.pairs += rows.num_rows() as u64;
                 self.waiting.push(rows);

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! One object for each object of step_trainer_trusted, joined with the objects of
-//! accelerometer_trusted of that day whose time range overlaps: with their readings in one order of
-//! time, put together once for all that is derived of the day, where these are few enough to be kept
-//! in memory; else object by object and row group by row group, so that memory is bounded by a few
-//! objects and what may be held of the pairs.
+//! accelerometer_trusted of that day whose time range overlaps. Where the readings of these are few
+//! enough to be kept in memory, they are put together in one order of time, for as many neighbours as
+//! there is room for at once, and the pairs are made in the order of the rows: so they are encoded as
+//! they come, however many they are. Else it goes object by object and row group by row group, so that
+//! memory is bounded by a few objects and what may be held of the pairs.
 //!
 //! Why no slow write wins over a newer one: the target is noted before its inputs are read, carries
 //! their versions, and those never come back, since they carry revisions themselves.
@@ -22,6 +23,7 @@ mod transform;
 mod unfinished;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
@@ -38,11 +40,11 @@ use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
 use lake::store::{ObjectMeta, Pages};
 use lake::tables::MACHINE_LEARNING_CURATED;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use self::join::Joined;
 pub use self::motions::Motions;
-pub use self::transform::{Owners, Pairing, Pairs, Steps};
+pub use self::transform::{Naming, Owners, Pairs, Steps};
 
 /// The function.
 pub struct MachineLearningCurated;
@@ -163,16 +165,25 @@ impl Day {
         Ok(Self { objects })
     }
 
-    /// Those that have an instant in common with `span`.
-    fn overlapping(&self, span: Span) -> Vec<ObjectMeta> {
-        let objects = self.objects.iter().take_while(|(slice, _)| slice.first_ms <= span.last_ms);
-        let overlapping = objects.filter(|(slice, _)| slice.span().overlaps(span));
-        overlapping.map(|(_, meta)| meta.clone()).collect()
+    /// The numbers of those that have an instant in common with `span`.
+    fn overlapping(&self, span: Span) -> impl Iterator<Item = usize> {
+        let objects = self.objects.iter().enumerate();
+        let objects = objects.take_while(move |(_, (slice, _))| slice.first_ms <= span.last_ms);
+        let overlapping = objects.filter(move |(_, (slice, _))| slice.span().overlaps(span));
+        overlapping.map(|(number, _)| number)
+    }
+
+    /// What was listed of one.
+    fn meta(&self, number: usize) -> &ObjectMeta {
+        &self.objects[number].1
     }
 
     /// The accelerometer objects that a step trainer object of so many rows is joined with.
     fn motions(&self, slice: Slice, rows: u64) -> Vec<ObjectMeta> {
-        if rows == 0 { Vec::new() } else { self.overlapping(slice.span()) }
+        if rows == 0 {
+            return Vec::new();
+        }
+        self.overlapping(slice.span()).map(|number| self.meta(number).clone()).collect()
     }
 }
 
@@ -195,18 +206,16 @@ async fn attempt_derive(
         .buffered(lake.bounds.concurrency)
         .try_collect()
         .await?;
-    let day = Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?;
-    let inputs = &Inputs {
-        spans: noted.iter().map(|(slice, _)| slice.span()).collect(),
-        day,
-        together: OnceCell::new(),
-    };
+    let day = Arc::new(Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?);
     // One that cannot be derived does not cost its neighbours.
-    let derived: Vec<(Slice, Result<Option<Report>, Error>)> = stream::iter(noted)
-        .map(|(slice, target)| async move { (slice, derive(lake, slice, target, inputs).await) })
-        .buffered(lake.bounds.concurrency)
-        .collect()
-        .await;
+    let mut derived: Vec<(Slice, Result<Option<Report>, Error>)> = Vec::new();
+    for Group { slices, inputs } in Group::all(lake, &day, noted) {
+        let inputs = &inputs;
+        let derive =
+            |(slice, target)| async move { (slice, derive(lake, slice, target, inputs).await) };
+        let slices = stream::iter(slices).map(derive).buffered(lake.bounds.concurrency);
+        derived.extend(slices.collect::<Vec<_>>().await);
+    }
     let mut report = Report::default();
     let mut moved = BTreeSet::new();
     for (slice, derived) in derived {
@@ -218,51 +227,132 @@ async fn attempt_derive(
     Ok((report, moved))
 }
 
-/// What the slices of a day are derived from, as it was listed once for all of them.
+/// Slices of a day that are derived from readings which are put together once for all of them; or those
+/// of which each has too many.
+struct Group {
+    slices: Vec<(Slice, Target)>,
+    inputs: Inputs,
+}
+
+/// What slices of a day are derived from, as it was listed once for all of the day.
 struct Inputs {
-    /// Of the slices.
-    spans: Vec<Span>,
-    /// The accelerometer objects.
-    day: Day,
-    /// The readings of those that overlap any of the slices; `None` if they are too many, if one
-    /// moved, or if one cannot be read: whoever needs that one reads it again, and says so.
+    day: Arc<Day>,
+    /// Accelerometer objects that overlap any of the slices, by their numbers in the listing.
+    objects: BTreeSet<usize>,
+    /// Of these, if their readings may be put together, bytes.
+    size_bytes: Option<u64>,
+    /// Their readings, if they could be.
     together: OnceCell<Option<Motions>>,
+    /// Of those who put their own together, one goes on at a time.
+    alone: Mutex<()>,
+}
+
+impl Group {
+    /// Slices in the order of their times, so that those that share objects are near each other.
+    fn all(lake: &Lake, day: &Arc<Day>, slices: Vec<(Slice, Target)>) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for (slice, target) in slices {
+            let own: Vec<usize> = day.overlapping(slice.span()).collect();
+            let size_bytes = few_bytes(lake, own.iter().map(|number| day.meta(*number)));
+            if let Some(group) = groups.last_mut()
+                && group.inputs.take(lake, &own, size_bytes)
+            {
+                group.slices.push((slice, target));
+                continue;
+            }
+            let inputs = Inputs {
+                day: Arc::clone(day),
+                objects: own.into_iter().collect(),
+                size_bytes,
+                together: OnceCell::new(),
+                alone: Mutex::new(()),
+            };
+            groups.push(Self { slices: vec![(slice, target)], inputs });
+        }
+        groups
+    }
+}
+
+impl Inputs {
+    /// Takes those of another slice too, if all may be put together then; or if none may.
+    fn take(&mut self, lake: &Lake, own: &[usize], own_bytes: Option<u64>) -> bool {
+        match (self.size_bytes, own_bytes) {
+            (Some(size_bytes), Some(_)) => {
+                let others = own.iter().filter(|number| !self.objects.contains(number));
+                let others_bytes: u64 = others.map(|it| self.day.meta(*it).size_bytes).sum();
+                let size_bytes = size_bytes + others_bytes;
+                if size_bytes > together_bytes_max(lake) {
+                    return false;
+                }
+                self.size_bytes = Some(size_bytes);
+                self.objects.extend(own);
+                true
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    /// The readings of all the slices' objects; whoever asks first puts them together. `None` if one of
+    /// these moved, or cannot be read.
+    async fn together(&self, lake: &Lake) -> Option<&Motions> {
+        let put_together = || async {
+            let listed = self.objects.iter().map(|number| self.day.meta(*number).clone());
+            match PutTogether::of(lake, listed.collect()).await {
+                Ok(PutTogether::Motions(motions)) => Some(motions),
+                _ => None,
+            }
+        };
+        self.together.get_or_init(put_together).await.as_ref()
+    }
 }
 
 /// Of the memory for documents, the share that encoded readings may have which are put together:
 /// decoded they take some fifteen times as much, and up to as much again in one order of time.
 const TOGETHER_SHARE: u64 = 24;
 
-impl Inputs {
-    /// The accelerometer readings of the day; whoever asks first puts them together.
-    async fn together(&self, lake: &Lake) -> Option<&Motions> {
-        let put_together = || async { self.put_together(lake).await.ok().flatten() };
-        self.together.get_or_init(put_together).await.as_ref()
-    }
+/// Memory that a reading takes which is put together, bytes, about.
+const MOTION_BYTES: u64 = 96;
 
-    async fn put_together(&self, lake: &Lake) -> Result<Option<Motions>, Error> {
-        let overlaps = |slice: &Slice| self.spans.iter().any(|span| span.overlaps(slice.span()));
-        let objects = self.day.objects.iter().filter(|(slice, _)| overlaps(slice));
-        let listed: Vec<ObjectMeta> = objects.map(|(_, meta)| meta.clone()).collect();
-        let size_bytes: u64 = listed.iter().map(|meta| meta.size_bytes).sum();
-        let is_small = |meta: &ObjectMeta| meta.size_bytes <= lake.bounds.small_bytes_max;
-        if TOGETHER_SHARE * size_bytes > lake.bounds.cache_bytes_max as u64
-            || !listed.iter().all(is_small)
-        {
-            return Ok(None);
-        }
+fn together_bytes_max(lake: &Lake) -> u64 {
+    lake.bounds.cache_bytes_max as u64 / TOGETHER_SHARE
+}
+
+/// The size of objects whose readings may be put together, bytes; `None` if these are too many.
+fn few_bytes<'a>(lake: &Lake, listed: impl Iterator<Item = &'a ObjectMeta>) -> Option<u64> {
+    let small = |meta: &ObjectMeta| {
+        (meta.size_bytes <= lake.bounds.small_bytes_max).then_some(meta.size_bytes)
+    };
+    let size_bytes = listed.map(small).sum::<Option<u64>>()?;
+    (size_bytes <= together_bytes_max(lake)).then_some(size_bytes)
+}
+
+/// What came of putting the readings of some objects together.
+enum PutTogether {
+    /// They are.
+    Motions(Motions),
+    /// One of the objects moved.
+    Moved,
+    /// There are too many.
+    TooMany,
+}
+
+impl PutTogether {
+    async fn of(lake: &Lake, listed: Vec<ObjectMeta>) -> Result<Self, Error> {
         let opened: Vec<Option<Input>> = open_each(lake, listed).try_collect().await?;
         let opened: Option<Vec<Input>> = opened.into_iter().collect();
-        let Some(opened) = opened else { return Ok(None) };
-        if opened.iter().any(|input| input.opened.value.is_large()) {
-            return Ok(None);
+        let Some(opened) = opened else { return Ok(Self::Moved) };
+        let rows: u64 = opened.iter().map(|input| input.opened.value.rows).sum();
+        if rows * MOTION_BYTES > lake.bounds.cache_bytes_max as u64 {
+            return Ok(Self::TooMany);
         }
         let mut batches = Vec::with_capacity(opened.len());
         for input in &opened {
-            let Some(batch) = input.read(lake, 0).await? else { return Ok(None) };
-            batches.push(batch);
+            let Some(read) = input.read_all(lake).await? else { return Ok(Self::Moved) };
+            batches.extend(read);
         }
-        Motions::merged(&batches).map(Some).map_err(join::failed)
+        let motions = Motions::merged(&batches, join::naming(lake)).map_err(join::failed)?;
+        Ok(Self::Motions(motions))
     }
 }
 
@@ -294,6 +384,9 @@ async fn derive(
 }
 
 /// Writes a target from its inputs; `None` if it, or one of them, moved.
+///
+/// In which way depends on these inputs alone, and not on what else is derived at the same time: row
+/// groups begin elsewhere in the other.
 async fn join_all(
     lake: &Lake,
     target: &Target,
@@ -303,13 +396,26 @@ async fn join_all(
     inputs: &Inputs,
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
-    if !motions.is_empty()
-        && let Some(together) = inputs.together(lake).await
-    {
-        match join::together(lake, target, version.clone(), steps, together, report).await? {
-            Joined::Settled(settled) => return Ok(Some(settled)),
-            Joined::Moved => return Ok(None),
-            Joined::TooMany => {}
+    if !motions.is_empty() && few_bytes(lake, motions.iter()).is_some() {
+        let (own, _alone);
+        let together = match inputs.together(lake).await {
+            Some(together) => Some(together),
+            None => {
+                _alone = inputs.alone.lock().await;
+                own = PutTogether::of(lake, motions.clone()).await?;
+                match &own {
+                    PutTogether::Motions(own) => Some(own),
+                    PutTogether::Moved => return Ok(None),
+                    PutTogether::TooMany => None,
+                }
+            }
+        };
+        if let Some(together) = together {
+            match join::together(lake, target, version.clone(), steps, together, report).await? {
+                Joined::Settled(settled) => return Ok(Some(settled)),
+                Joined::Moved => return Ok(None),
+                Joined::TooMany => {}
+            }
         }
     }
     join::apart(lake, target, version, steps, &motions, report).await
@@ -332,6 +438,13 @@ impl Input {
     /// A row group; `None` if the object moved.
     async fn read(&self, lake: &Lake, group: usize) -> Result<Option<RecordBatch>, Error> {
         object::read_group(lake, &self.key, &self.opened, group).await
+    }
+
+    /// All row groups, each of which is sorted by time; `None` if the object moved.
+    async fn read_all(&self, lake: &Lake) -> Result<Option<Vec<RecordBatch>>, Error> {
+        let groups = stream::iter(0..self.opened.value.groups());
+        let read: Vec<_> = groups.then(|group| self.read(lake, group)).try_collect().await?;
+        Ok(read.into_iter().collect())
     }
 }
 

@@ -5,14 +5,14 @@
 //! column was to wait for memory (ten copies of the real data a day: 3 % of a bulk load on one core, 6 on
 //! two).
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, Float64Array, RecordBatch};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray, UInt32Array,
+};
 use arrow_schema::ArrowError;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
@@ -20,7 +20,7 @@ use lake::order::Place;
 use lake::policy::Identity;
 use lake::search::before;
 
-use crate::transform::{strings, times};
+use crate::transform::{Naming, strings, times};
 
 /// Time of an accelerometer reading, epoch milliseconds.
 pub(crate) const MOTION_TIME: &str = "timestamp";
@@ -29,7 +29,8 @@ pub(crate) const USER: &str = "user";
 /// What it measured.
 pub(crate) const AXES: [&str; 3] = ["x", "y", "z"];
 
-/// Accelerometer readings, sorted by time.
+/// Accelerometer readings, sorted by time, and those of one time by what is said of whose they are, then
+/// by what they say.
 pub struct Motions {
     times: Vec<i64>,
     stretches: Stretches,
@@ -37,11 +38,12 @@ pub struct Motions {
     /// Of which axes any of them says nothing.
     absent: [bool; 3],
     users: Vec<User>,
+    /// What is said of each user.
+    said: ArrayRef,
 }
 
 /// An accelerometer reading, but for its time.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading {
+struct Reading {
     axes: [f64; 3],
     /// Of which axes it says nothing; these are 0.
     absent: [bool; 3],
@@ -49,29 +51,41 @@ pub(crate) struct Reading {
     user: u32,
 }
 
-/// Whose readings some are, as the readings have it; what follows from it once it was asked for.
+/// Whose readings some are, as the readings have it.
 struct User {
     text: String,
+    said: Said,
+    /// Once it was asked for.
     person: OnceLock<KeyHash>,
-    pseudonym: OnceLock<String>,
+}
+
+/// What is said of a user.
+enum Said {
+    Text,
+    Pseudonym(String),
+    Nothing,
 }
 
 impl Motions {
     /// Those of a batch, which is sorted by time.
-    pub fn of(batch: &RecordBatch) -> Result<Self, ArrowError> {
-        Self::merged(std::slice::from_ref(batch))
+    pub fn of(batch: &RecordBatch, naming: Naming<'_>) -> Result<Self, ArrowError> {
+        Self::merged(std::slice::from_ref(batch), naming)
     }
 
     /// Those of a batch, which is sorted by time, that lie in a span of time.
-    pub(crate) fn within(batch: RecordBatch, span: Span) -> Result<Self, ArrowError> {
+    pub(crate) fn within(
+        batch: RecordBatch,
+        span: Span,
+        naming: Naming<'_>,
+    ) -> Result<Self, ArrowError> {
         let times = times(&batch, MOTION_TIME)?;
         let first = times.partition_point(|time| *time < span.first_ms);
         let count = times[first..].partition_point(|time| *time <= span.last_ms);
-        Self::of(&batch.slice(first, count))
+        Self::of(&batch.slice(first, count), naming)
     }
 
     /// Those of many batches, each of which is sorted by time.
-    pub fn merged(batches: &[RecordBatch]) -> Result<Self, ArrowError> {
+    pub fn merged(batches: &[RecordBatch], naming: Naming<'_>) -> Result<Self, ArrowError> {
         let mut places = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
         let mut numbers = HashMap::new();
         let mut sources = Vec::with_capacity(batches.len());
@@ -88,8 +102,30 @@ impl Motions {
         drop(places);
         let mut users: Vec<(&str, u32)> = numbers.into_iter().collect();
         users.sort_unstable_by_key(|(_, number)| *number);
-        let users = users.into_iter().map(|(text, _)| User::new(text)).collect();
-        Ok(Self { stretches: Stretches::of(&times), times, readings, absent, users })
+        let users = users.into_iter().map(|(text, _)| User::new(text, naming));
+        let users: Vec<User> = users.collect();
+        let said: ArrayRef = Arc::new(users.iter().map(User::said).collect::<StringArray>());
+        let stretches = Stretches::of(&times);
+        let mut motions = Self { times, stretches, readings, absent, users, said };
+        motions.put_in_order();
+        Ok(motions)
+    }
+
+    /// Puts those of one time in order.
+    fn put_in_order(&mut self) {
+        let ranks = ranks(&self.users);
+        let mut rest = self.readings.as_mut_slice();
+        for same in self.times.chunk_by(|a, b| a == b) {
+            let readings;
+            (readings, rest) = rest.split_at_mut(same.len());
+            readings.sort_unstable_by(|a, b| {
+                let users = ranks[a.user as usize].cmp(&ranks[b.user as usize]);
+                let axes = a.axes.iter().zip(&a.absent).zip(b.axes.iter().zip(&b.absent));
+                axes.fold(users, |order, ((a, a_absent), (b, b_absent))| {
+                    order.then_with(|| b_absent.cmp(a_absent)).then_with(|| a.total_cmp(b))
+                })
+            });
+        }
     }
 
     /// Time of a reading; `None` after the last.
@@ -108,33 +144,9 @@ impl Motions {
         *user.person.get_or_init(|| key.person(&user.text))
     }
 
-    /// One of the readings.
-    pub(crate) fn reading(&self, reading: usize) -> Reading {
-        self.readings[reading]
-    }
-
-    /// Which of two readings of one time comes first, with what is said of whose they are.
-    pub(crate) fn compare(
-        &self,
-        a: &Reading,
-        b: &Reading,
-        identity: Identity,
-        key: &LakeKey,
-    ) -> Ordering {
-        let said = |reading: &Reading| self.users[reading.user as usize].said(identity, key);
-        let users = if a.user == b.user { Ordering::Equal } else { said(a).cmp(&said(b)) };
-        let axes = a.axes.iter().zip(&a.absent).zip(b.axes.iter().zip(&b.absent));
-        axes.fold(users, |order, ((a, a_absent), (b, b_absent))| {
-            order.then_with(|| b_absent.cmp(a_absent)).then_with(|| a.total_cmp(b))
-        })
-    }
-
     /// What some readings say of an axis.
-    pub(crate) fn axis<'a>(
-        &self,
-        axis: usize,
-        readings: impl Iterator<Item = &'a Reading>,
-    ) -> ArrayRef {
+    pub(crate) fn axis(&self, axis: usize, readings: impl Iterator<Item = usize>) -> ArrayRef {
+        let readings = readings.map(|reading| &self.readings[reading]);
         Arc::new(if self.absent[axis] {
             readings.map(|it| (!it.absent[axis]).then_some(it.axes[axis])).collect()
         } else {
@@ -142,35 +154,54 @@ impl Motions {
         })
     }
 
-    /// What is said under a policy of whose some readings are.
-    pub(crate) fn users<'a>(
+    /// What is said of whose some readings are.
+    pub(crate) fn users(
         &self,
-        readings: impl Iterator<Item = &'a Reading>,
-        identity: Identity,
-        key: &LakeKey,
-    ) -> ArrayRef {
-        let user = |reading: &Reading| &self.users[reading.user as usize];
-        let mut builder = StringBuilder::new();
-        readings.for_each(|reading| builder.append_option(user(reading).said(identity, key)));
-        Arc::new(builder.finish())
+        readings: impl Iterator<Item = usize>,
+    ) -> Result<ArrayRef, ArrowError> {
+        let number = |reading: usize| self.readings[reading].user;
+        let numbers = match self.said.null_count() {
+            0 => UInt32Array::from_iter_values(readings.map(number)),
+            // Of nobody anything is said.
+            _ => UInt32Array::new_null(readings.count()),
+        };
+        Ok(Arc::new(DictionaryArray::try_new(numbers, Arc::clone(&self.said))?))
     }
 }
 
 impl User {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), person: OnceLock::new(), pseudonym: OnceLock::new() }
+    fn new(text: &str, naming: Naming<'_>) -> Self {
+        let said = match naming.identity {
+            Identity::Clear => Said::Text,
+            Identity::None => Said::Nothing,
+            Identity::Pseudonym => Said::Pseudonym(naming.key.person_pseudonym(text)),
+        };
+        Self { text: text.to_owned(), said, person: OnceLock::new() }
     }
 
-    /// What is said of them under a policy.
-    fn said(&self, identity: Identity, key: &LakeKey) -> Option<&str> {
-        match identity {
-            Identity::Clear => Some(&self.text),
-            Identity::None => None,
-            Identity::Pseudonym => {
-                Some(self.pseudonym.get_or_init(|| key.person_pseudonym(&self.text)))
-            }
+    fn said(&self) -> Option<&str> {
+        match &self.said {
+            Said::Text => Some(&self.text),
+            Said::Pseudonym(pseudonym) => Some(pseudonym),
+            Said::Nothing => None,
         }
     }
+}
+
+/// For each user the first place of those of whom the same is said, in the order of what is said.
+fn ranks(users: &[User]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..users.len() as u32).collect();
+    let said = |user: u32| users[user as usize].said();
+    order.sort_unstable_by(|a, b| said(*a).cmp(&said(*b)));
+    let mut ranks = vec![0; users.len()];
+    let mut first = 0;
+    for (place, user) in (0..).zip(&order) {
+        if said(order[first as usize]) != said(*user) {
+            first = place;
+        }
+        ranks[*user as usize] = first;
+    }
+    ranks
 }
 
 /// The columns of a batch, with the number of each row's user.

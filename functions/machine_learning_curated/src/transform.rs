@@ -3,14 +3,17 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, UInt32Array, new_null_array,
+};
 use arrow_buffer::ScalarBuffer;
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
 use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
@@ -19,22 +22,22 @@ use lake::policy::Identity;
 use lake::search::before;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
-use crate::motions::{AXES, MOTION_TIME, Motions, Reading, USER};
+use crate::motions::{AXES, MOTION_TIME, Motions, USER};
 
 /// Time of a step reading, epoch milliseconds.
 pub(crate) const STEP_TIME: &str = "sensorreadingtime";
 /// The device's.
 const SERIAL: &str = "serialnumber";
+/// How far from it something was.
+const DISTANCE: &str = "distancefromobject";
 
 /// The device of each curated person, by the hashes of both.
 pub type Owners = BTreeMap<KeyHash, KeyHash>;
 
-/// How readings are paired, and what is said of them.
+/// What is said of who was measured.
 #[derive(Clone, Copy)]
-pub struct Pairing<'a> {
-    /// Whose device is whose, where only readings of the same person are paired.
-    pub owners: Option<&'a Owners>,
-    /// What the rows say of who was measured.
+pub struct Naming<'a> {
+    /// How.
     pub identity: Identity,
     /// The lake's.
     pub key: &'a LakeKey,
@@ -43,53 +46,62 @@ pub struct Pairing<'a> {
 /// Step readings, sorted by time.
 pub struct Steps {
     readings: RecordBatch,
-    /// With what is said of whose they are, once it was asked for.
-    said: OnceLock<RecordBatch>,
+    /// With what is said of whose they are.
+    said: RecordBatch,
+    /// That, each text once.
+    serials: DictionaryArray<UInt32Type>,
 }
 
 impl Steps {
     /// Those of a batch.
-    pub fn of(readings: RecordBatch) -> Self {
-        Self { readings, said: OnceLock::new() }
-    }
-
-    /// With what is said under a policy of whose they are: always the same one.
-    fn said(&self, identity: Identity, key: &LakeKey) -> Result<&RecordBatch, ArrowError> {
-        if let Some(said) = self.said.get() {
-            return Ok(said);
-        }
-        let serial = self.readings.schema_ref().index_of(SERIAL)?;
-        let mut columns = self.readings.columns().to_vec();
-        let pseudonym = |text: &str| key.device_pseudonym(text);
-        columns[serial] = identified(&columns[serial], identity, pseudonym);
-        let said = RecordBatch::try_new(self.readings.schema(), columns)?;
-        Ok(self.said.get_or_init(|| said))
+    pub fn of(readings: RecordBatch, naming: Naming<'_>) -> Result<Self, ArrowError> {
+        let serial = readings.schema_ref().index_of(SERIAL)?;
+        let mut columns = readings.columns().to_vec();
+        let pseudonym = |text: &str| naming.key.device_pseudonym(text);
+        columns[serial] = identified(&columns[serial], naming.identity, pseudonym);
+        let serials = columns[serial].as_string::<i32>().iter().collect();
+        let said = RecordBatch::try_new(readings.schema(), columns)?;
+        Ok(Self { readings, said, serials })
     }
 }
 
-/// Pairs step readings with the accelerometer readings of the same time; with those of the same
-/// person only, where the owners are given. Both are sorted by time.
+/// Pairs step readings with the accelerometer readings of the same time, in the order of the rows they
+/// make ([`lake::order`]); with those of the same person only, where the owners are given. Both are
+/// sorted by time.
 pub struct Pairs<'a> {
     steps: &'a Steps,
     motions: &'a Motions,
-    pairing: Pairing<'a>,
+    owners: Option<&'a Owners>,
+    key: &'a LakeKey,
     step_times: &'a [i64],
     serials: &'a StringArray,
     devices: Hashes<'a>,
-    /// The step reading that is being paired.
+    /// What step readings of one time are put in order by.
+    order: [Column<'a>; 2],
+    /// The first step reading of the time that comes next.
     step: usize,
-    /// The first accelerometer reading that is not from before it.
+    /// The step readings of the time that is being paired, in order.
+    same: Vec<Alike>,
+    /// Which of those is being paired.
+    at: usize,
+    /// The first accelerometer reading of that time.
     first: usize,
-    /// The accelerometer reading that comes next.
+    /// The accelerometer reading that comes next, and how often it was paired with these.
     motion: usize,
+    times: u32,
 }
 
-/// A step reading, by its number, and an accelerometer reading of the same time.
-///
-/// As a copy: so they lie side by side in the order of the pairs, which are looked at more than once.
+/// Step readings of one time that say the same: one of them, and how many there are.
+struct Alike {
+    step: u32,
+    count: u32,
+}
+
+/// A step reading and an accelerometer reading of the same time, by their numbers.
+#[derive(Clone, Copy)]
 pub(crate) struct Pair {
     step: u32,
-    motion: Reading,
+    motion: u32,
 }
 
 impl<'a> Pairs<'a> {
@@ -97,123 +109,145 @@ impl<'a> Pairs<'a> {
     pub fn new(
         steps: &'a Steps,
         motions: &'a Motions,
-        pairing: Pairing<'a>,
+        owners: Option<&'a Owners>,
+        key: &'a LakeKey,
     ) -> Result<Self, ArrowError> {
-        let step_times = times(&steps.readings, STEP_TIME)?;
-        let first = motions.before(0, step_times.first().copied().unwrap_or(i64::MIN));
+        let column = |name| Column::of([&steps.said], name);
         Ok(Self {
             steps,
             motions,
-            pairing,
-            step_times,
+            owners,
+            key,
+            step_times: times(&steps.readings, STEP_TIME)?,
             serials: strings(&steps.readings, SERIAL)?,
             devices: Hashes::default(),
+            order: [column(SERIAL)?, column(DISTANCE)?],
             step: 0,
-            first,
-            motion: first,
+            same: Vec::new(),
+            at: 0,
+            first: 0,
+            motion: 0,
+            times: 0,
         })
     }
 
     /// The next rows, `rows_max` at the most; `None` when there are no more.
     pub fn next(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, ArrowError> {
         let found = self.find(rows_max);
-        if found.is_empty() { Ok(None) } else { self.rows(&found).map(Some) }
+        if found.is_empty() { Ok(None) } else { plain(&self.rows(&found)?).map(Some) }
     }
 
     /// The next pairs, `pairs_max` at the most.
     pub(crate) fn find(&mut self, pairs_max: usize) -> Vec<Pair> {
-        let mut found = Vec::new();
-        while found.len() < pairs_max
-            && let Some((step, motion)) = self.pair()
-        {
-            found.push(Pair { step: step as u32, motion: self.motions.reading(motion) });
-        }
-        found
+        std::iter::from_fn(|| self.pair()).take(pairs_max).collect()
     }
 
     /// The next step reading and accelerometer reading that make a row.
-    fn pair(&mut self) -> Option<(usize, usize)> {
+    fn pair(&mut self) -> Option<Pair> {
         loop {
-            let time = self.step_times.get(self.step)?;
-            if self.motions.time_ms(self.motion) == Some(*time) {
-                let pair = (self.step, self.motion);
-                self.motion += 1;
-                if self.belong_together(pair.0, pair.1) {
-                    return Some(pair);
-                }
+            let Some(Alike { step, count }) = self.same.get(self.at) else {
+                self.next_time()?;
+                continue;
+            };
+            let (step, count) = (*step, *count);
+            let time = self.step_times[step as usize];
+            if self.motions.time_ms(self.motion) != Some(time) {
+                self.at += 1;
+                self.motion = self.first;
+            } else if self.times < count && self.belong_together(step as usize, self.motion) {
+                self.times += 1;
+                return Some(Pair { step, motion: self.motion as u32 });
             } else {
-                self.step += 1;
-                self.leap();
+                self.times = 0;
+                self.motion += 1;
             }
         }
     }
 
-    /// Goes on to the next step reading of which there is an accelerometer reading of the same time.
+    /// Goes on to the next time of which there are readings of both; `None` if there is none.
+    ///
     /// Each side leaps over what the other has none of, so that where one is much the denser, as
     /// where files of many devices overlap, the work follows the other.
-    fn leap(&mut self) {
-        while let Some(time) = self.step_times.get(self.step) {
-            self.first += self.motions.before(self.first, *time);
-            match self.motions.time_ms(self.first) {
-                None => self.step = self.step_times.len(),
-                Some(motion) if motion == *time => break,
-                Some(motion) => {
-                    self.step += before(&self.step_times[self.step..], |step| *step < motion);
-                }
+    fn next_time(&mut self) -> Option<()> {
+        let time = loop {
+            let time = *self.step_times.get(self.step)?;
+            self.first += self.motions.before(self.first, time);
+            let motion = self.motions.time_ms(self.first)?;
+            if motion == time {
+                break time;
             }
+            self.step += before(&self.step_times[self.step..], |step| *step < motion);
+        };
+        let rest = &self.step_times[self.step..];
+        let end = self.step + rest.iter().take_while(|step| **step == time).count();
+        self.put_in_order(self.step as u32..end as u32);
+        (self.step, self.at, self.motion) = (end, 0, self.first);
+        Some(())
+    }
+
+    /// Step readings of one time become those that are paired.
+    fn put_in_order(&mut self, steps: Range<u32>) {
+        self.same.clear();
+        self.same.extend(steps.map(|step| Alike { step, count: 1 }));
+        if self.same.len() < 2 {
+            return;
         }
-        self.motion = self.first;
+        let compare = |a: &Alike, b: &Alike| {
+            let mut columns = self.order.iter().map(|it| it.compare((0, a.step), (0, b.step)));
+            columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        };
+        self.same.sort_unstable_by(compare);
+        self.same.dedup_by(|next, last| {
+            let is_alike = compare(next, last).is_eq();
+            last.count += if is_alike { next.count } else { 0 };
+            is_alike
+        });
     }
 
     fn belong_together(&mut self, step: usize, motion: usize) -> bool {
-        let Pairing { owners, key, .. } = self.pairing;
-        owners.is_none_or(|owners| {
-            let person = self.motions.person(motion, key);
-            let device = self.devices.of(self.serials.value(step), |text| key.device(text));
-            owners.get(&person) == Some(&device)
-        })
+        let Some(owners) = self.owners else { return true };
+        let person = self.motions.person(motion, self.key);
+        let device = self.devices.of(self.serials.value(step), |text| self.key.device(text));
+        owners.get(&person) == Some(&device)
     }
 
-    /// Puts pairs into the order of the rows they make ([`lake::order`]), so that these are made in it.
-    pub(crate) fn sort(&self, found: &mut [Pair]) -> Result<(), ArrowError> {
-        let Pairing { identity, key, .. } = self.pairing;
-        let said = self.steps.said(identity, key)?;
-        let column = |name| Column::of([said], name);
-        let (serials, distances) = (column(SERIAL)?, column("distancefromobject")?);
-        let steps = |a, b| {
-            let (a, b) = ((0, a), (0, b));
-            serials.compare(a, b).then_with(|| distances.compare(a, b))
-        };
-        let time = |pair: &Pair| self.step_times[pair.step as usize];
-        for same in found.chunk_by_mut(|a, b| time(a) == time(b)) {
-            same.sort_unstable_by(|a, b| {
-                let steps = if a.step == b.step { Ordering::Equal } else { steps(a.step, b.step) };
-                steps.then_with(|| self.motions.compare(&a.motion, &b.motion, identity, key))
-            });
-        }
-        Ok(())
-    }
-
-    /// The rows that pairs make.
+    /// The rows that pairs make, to be encoded: a text is a number in them, and each text is there once. So
+    /// the same ones are not copied for each row, only to be told apart again when they are encoded.
     pub(crate) fn rows(&self, found: &[Pair]) -> Result<RecordBatch, ArrowError> {
-        let Pairing { identity, key, .. } = self.pairing;
         let steps: UInt32Array = found.iter().map(|pair| pair.step).collect();
-        let motions = || found.iter().map(|pair| &pair.motion);
-        let said = self.steps.said(identity, key)?;
-        let schema = MACHINE_LEARNING_CURATED.schema();
-        let columns = schema.fields().iter().map(|field| {
+        let motions = || found.iter().map(|pair| pair.motion as usize);
+        let said = &self.steps.said;
+        let column = |field: &FieldRef| {
             let name = field.name().as_str();
             // Both were recorded at the same time.
             let of_steps = if name == MOTION_TIME { STEP_TIME } else { name };
             match (said.column_by_name(of_steps), AXES.iter().position(|it| *it == name)) {
+                (Some(_), _) if name == SERIAL => take(&self.steps.serials, &steps, None),
                 (Some(column), _) => take(column, &steps, None),
                 (None, Some(axis)) => Ok(self.motions.axis(axis, motions())),
-                (None, None) if name == USER => Ok(self.motions.users(motions(), identity, key)),
+                (None, None) if name == USER => Ok(self.motions.users(motions())?),
                 (None, None) => Err(ArrowError::SchemaError(format!("neither has a {name}"))),
             }
-        });
-        RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+        };
+        let schema = MACHINE_LEARNING_CURATED.schema();
+        let columns: Vec<ArrayRef> =
+            schema.fields().iter().map(column).collect::<Result<_, _>>()?;
+        let as_it_is = |(field, column): (&FieldRef, &ArrayRef)| {
+            field.as_ref().clone().with_data_type(column.data_type().clone())
+        };
+        let fields: Vec<Field> = schema.fields().iter().zip(&columns).map(as_it_is).collect();
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
     }
+}
+
+/// Rows with the texts in each of them.
+fn plain(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let plain = |column: &ArrayRef| match column.as_any_dictionary_opt() {
+        None => Ok(Arc::clone(column)),
+        Some(texts) => take(texts.values(), texts.keys(), None),
+    };
+    let columns = rows.columns().iter().map(plain).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(MACHINE_LEARNING_CURATED.schema(), columns)
 }
 
 /// First and last time of rows that are sorted by it; `None` without rows.
@@ -282,6 +316,7 @@ fn identified(
 #[cfg(test)]
 mod tests {
     use arrow_array::{Float64Array, Int32Array, Int64Array};
+    use arrow_select::concat::concat_batches;
     use lake::derivation::sorted;
     use lake::order::in_order;
     use lake::tables::Stream;
@@ -340,16 +375,25 @@ mod tests {
                 in_order(&schema, &[moved(&rows)], MOTION_TIME).unwrap()
             };
             let batches: Vec<_> = motions_of.iter().map(object).collect();
-            let motions = Motions::merged(&batches).unwrap();
             for identity in [Identity::Clear, Identity::Pseudonym, Identity::None] {
-                let pairing = Pairing { owners: None, identity, key: &key };
-                let steps = Steps::of(steps.clone());
-                let mut pairs = Pairs::new(&steps, &motions, pairing).unwrap();
-                let mut found = pairs.find(usize::MAX);
-                let unsorted = pairs.rows(&found).unwrap();
-                pairs.sort(&mut found).unwrap();
-                let expected = sorted(&MACHINE_LEARNING_CURATED, &[unsorted], STEP_TIME).unwrap();
-                prop_assert_eq!(pairs.rows(&found).unwrap(), expected);
+                let naming = Naming { identity, key: &key };
+                let motions = Motions::merged(&batches, naming).unwrap();
+                let steps = Steps::of(steps.clone(), naming).unwrap();
+                let mut pairs = Pairs::new(&steps, &motions, None, &key).unwrap();
+                let all = pairs.find(usize::MAX);
+                let rows = plain(&pairs.rows(&all).unwrap()).unwrap();
+                let each_with_each = |step: &i64| {
+                    batches.iter().flat_map(|it| times(it, MOTION_TIME).unwrap()).filter(|it| *it == step).count()
+                };
+                let expected: usize = times(&steps.readings, STEP_TIME).unwrap().iter().map(each_with_each).sum();
+                prop_assert_eq!(all.len(), expected);
+                let expected = sorted(&MACHINE_LEARNING_CURATED, std::slice::from_ref(&rows), STEP_TIME).unwrap();
+                prop_assert_eq!(&rows, &expected);
+                // However few are asked for at once.
+                let mut pairs = Pairs::new(&steps, &motions, None, &key).unwrap();
+                let few: Vec<RecordBatch> = std::iter::from_fn(|| pairs.next(2).unwrap()).collect();
+                let few = concat_batches(&MACHINE_LEARNING_CURATED.schema(), &few).unwrap();
+                prop_assert_eq!(few, rows);
             }
         }
     }
@@ -358,18 +402,18 @@ mod tests {
         let steps = steps(&[(1, "d", 10), (2, "d", 20), (2, "e", 30), (4, "e", 40)]);
         let (first, second) =
             (motions(&[("A", 2), ("b", 2), ("b", 3)]), motions(&[("a", 1), ("a", 4)]));
-        let pairing = Pairing { owners, identity, key };
-        let merged = Motions::merged(&[first.clone(), second.clone()]).unwrap();
+        let naming = Naming { identity, key };
+        let merged = Motions::merged(&[first.clone(), second.clone()], naming).unwrap();
         let span = span_of(&steps, STEP_TIME).unwrap().unwrap();
         let apart = [first, second].map(|batch| {
             let batch = in_order(&batch.schema(), &[batch], MOTION_TIME).unwrap();
-            Motions::within(batch, span).unwrap()
+            Motions::within(batch, span, naming).unwrap()
         });
         let paired = |motions: &[Motions]| {
             let mut rows = Vec::new();
             for motions in motions {
-                let steps = Steps::of(steps.clone());
-                let mut pairs = Pairs::new(&steps, motions, pairing).unwrap();
+                let steps = Steps::of(steps.clone(), naming).unwrap();
+                let mut pairs = Pairs::new(&steps, motions, owners, key).unwrap();
                 // One at a time: it goes on where it stopped.
                 rows.extend(std::iter::from_fn(|| pairs.next(1).unwrap()));
             }

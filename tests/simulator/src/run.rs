@@ -662,10 +662,14 @@ fn limit(bounds: &mut Bounds, memory: Memory) {
     if memory == Memory::Ample {
         return;
     }
-    bounds.small_bytes_max = 1;
     bounds.compacted_bytes = 1;
+    bounds.small_bytes_max = if memory == Memory::Pairs { bounds.small_bytes_max } else { 1 };
     match memory {
         Memory::Ample | Memory::OneAtATime => {}
+        Memory::Pairs => {
+            bounds.held_bytes_max = 600;
+            bounds.piece_bytes = 700;
+        }
         Memory::Rows => {
             bounds.held_bytes_max = 120;
             bounds.row_group_rows = 2;

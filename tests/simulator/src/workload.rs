@@ -63,6 +63,8 @@ pub enum Memory {
     OneAtATime,
     /// Two or three rows are held: most objects pass twice, and have several row groups.
     Rows,
+    /// Two pairs of readings are a row group: most objects are small, and are put together all the same.
+    Pairs,
     /// Nothing is held: one row is a row group, one day a pass, one byte a piece of an upload.
     Nothing,
 }
@@ -176,6 +178,7 @@ impl Setting {
                 Memory::Ample,
                 Memory::OneAtATime,
                 Memory::Rows,
+                Memory::Pairs,
                 Memory::Nothing,
             ]),
             page_max: 2 + random.below(2),

@@ -120,28 +120,43 @@ fn feeds() -> [(&'static str, Bytes); 3] {
 
 type Objects = BTreeMap<ObjectKey, (ETag, Bytes)>;
 
-/// What is derived from the feeds.
-fn derived(policies: Policies, bounds: &Bounds, chunk_bytes: usize) -> Objects {
+/// A lake into which nothing but some feeds landed.
+fn landed(feeds: &[(&str, Bytes)], policies: Policies, chunk_bytes: usize) -> (MemoryStore, Lake) {
     let store = MemoryStore::default();
-    for (key, bytes) in feeds() {
-        block_on(store.put(&ObjectKey::new(key), bytes, Precondition::None)).unwrap();
+    for (key, bytes) in feeds {
+        let bytes = bytes.clone();
+        block_on(store.put(&ObjectKey::new(*key), bytes, Precondition::None)).unwrap();
     }
     let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
     let key = LakeKey::new(b"a secret of the passes").unwrap();
     let chunked = Arc::new(Chunked { store: store.clone(), chunk_bytes });
     let parts = Parts::try_from(2).unwrap();
-    let mut lake = block_on(Lake::open(chunked, catalog, key, parts, policies)).unwrap();
+    let lake = block_on(Lake::open(chunked, catalog, key, parts, policies)).unwrap();
+    (store, lake)
+}
+
+/// Lets a function look at some keys, so many of them at once; returns how many it failed at.
+fn invoke(lake: &Lake, function: FunctionName, keys: &[ObjectKey], at_once: usize) -> usize {
+    let mut failed = 0;
+    for keys in keys.chunks(at_once) {
+        let events = keys.iter().enumerate();
+        let events: Vec<_> =
+            events.map(|(id, key)| (id.to_string(), object_event("b", key, true))).collect();
+        let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event)));
+        failed += block_on(function.invoke(lake, &event)).unwrap().errors.len();
+    }
+    failed
+}
+
+/// What is derived from the feeds.
+fn derived(policies: Policies, bounds: &Bounds, chunk_bytes: usize) -> Objects {
+    let (store, mut lake) = landed(&feeds(), policies, chunk_bytes);
     lake.bounds = bounds.clone();
     for function in FunctionName::ALL {
         while let unfinished = block_on(function.unfinished(&lake)).unwrap()
             && !unfinished.is_empty()
         {
-            let events = unfinished.iter().enumerate();
-            let events: Vec<_> =
-                events.map(|(id, key)| (id.to_string(), object_event("b", key, true))).collect();
-            let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event)));
-            let outcome = block_on(function.invoke(&lake, &event)).unwrap();
-            assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+            assert_eq!(invoke(&lake, function, &unfinished, usize::MAX), 0);
         }
     }
     let zones = ["trusted/", "curated/", "quarantine/"];
@@ -198,4 +213,84 @@ fn neither_bounds_nor_chunks_show_in_the_tables() {
             }
         }
     }
+}
+
+/// Four objects of each sensor on one day, each of which overlaps its neighbours.
+fn overlapping() -> Vec<(&'static str, Bytes)> {
+    let [customers, ..] = feeds();
+    let times = |object: i64| {
+        (0..120_i64).map(move |k| (k % PEOPLE, FIRST_MS + DAY_MS / 2 + (object * 60 + k) * 60_000))
+    };
+    let motions = |object| {
+        lines(times(object).map(|(person, time_ms)| {
+            let user = format!("{person}@test.com");
+            json!({"user": user, "timestamp": time_ms, "x": 0.5, "y": time_ms % 3, "z": -0.5})
+        }))
+    };
+    let steps = |object| {
+        lines(times(object).map(|(person, time_ms)| {
+            let serial = format!("D-{person}");
+            json!({"sensorReadingTime": time_ms, "serialNumber": serial, "distanceFromObject": 1})
+        }))
+    };
+    vec![
+        customers,
+        ("landing/accelerometer/0.json", motions(0)),
+        ("landing/accelerometer/1.json", motions(1)),
+        ("landing/accelerometer/2.json", motions(2)),
+        ("landing/accelerometer/3.json", motions(3)),
+        ("landing/step_trainer/0.json", steps(0)),
+        ("landing/step_trainer/1.json", steps(1)),
+        ("landing/step_trainer/2.json", steps(2)),
+        ("landing/step_trainer/3.json", steps(3)),
+    ]
+}
+
+/// Objects of a day whose inputs are put together once for all of them, for some, or for each alone: it
+/// shows in no byte, also where they have several row groups.
+#[test]
+fn what_else_is_derived_of_a_day_shows_in_no_byte() {
+    const FUNCTION: FunctionName = FunctionName::MachineLearningCurated;
+    let policies = Policies::default();
+    let derived = |cache_bytes_max: Option<usize>, at_once: usize, is_damaged: bool| {
+        let (store, mut lake) = landed(&overlapping(), policies, usize::MAX);
+        for function in FunctionName::ALL.into_iter().filter(|function| *function < FUNCTION) {
+            while let unfinished = block_on(function.unfinished(&lake)).unwrap()
+                && !unfinished.is_empty()
+            {
+                assert_eq!(invoke(&lake, function, &unfinished, usize::MAX), 0);
+            }
+        }
+        let motions = store.snapshot().into_iter();
+        let motions = motions.filter(|(key, _)| key.after("trusted/accelerometer/").is_some());
+        let sizes: Vec<usize> = motions.map(|(_, (_, bytes))| bytes.len()).collect();
+        lake.bounds.held_bytes_max = 4_000;
+        lake.bounds.cache_bytes_max = cache_bytes_max
+            .unwrap_or_else(|| 24 * 3 * sizes.iter().max().copied().unwrap_or_default());
+        let keys: Vec<ObjectKey> = block_on(FUNCTION.unfinished(&lake)).unwrap();
+        assert_eq!((sizes.len(), keys.len()), (4, 4));
+        if is_damaged {
+            let last = store.snapshot().into_keys();
+            let last = last.filter(|key| key.after("trusted/accelerometer/").is_some()).last();
+            let bytes = Bytes::from_static(b"no Parquet");
+            block_on(store.put(&last.unwrap(), bytes, Precondition::None)).unwrap();
+        }
+        let errors = invoke(&lake, FUNCTION, &keys, at_once);
+        // All of a day are asked for again.
+        assert_eq!(errors, if is_damaged { 4 } else { 0 });
+        let mut objects = store.snapshot();
+        objects.retain(|key, _| key.after("curated/machine_learning/").is_some());
+        objects
+    };
+    let ample = Some(1 << 30);
+    let together = derived(ample, usize::MAX, false);
+    assert!(row_groups(&together) > 5, "it does not pass");
+    assert!(rows(&together).values().map(Vec::len).sum::<usize>() > 300);
+    assert!(derived(ample, 1, false) == together, "one by one");
+    assert!(derived(None, usize::MAX, false) == together, "three neighbours have room at once");
+    let apart = derived(Some(0), usize::MAX, false);
+    assert!(rows(&apart) == rows(&together), "object by object");
+    assert!(apart != together, "there is no other way");
+    let others: Objects = together.into_iter().take(2).collect();
+    assert!(derived(ample, usize::MAX, true) == others, "beside one that cannot be read");
 }

@@ -5,8 +5,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use lake::policy::Identity;
 use lake::tables::Stream;
-use machine_learning_curated::{Motions, Pairing, Pairs, Steps};
-use stages::rows::{self, later, pairing, readings};
+use machine_learning_curated::{Motions, Naming, Pairs, Steps};
+use stages::rows::{self, later, naming, readings};
 
 fn main() {
     divan::main();
@@ -15,11 +15,11 @@ fn main() {
 /// Rows that are joined at once, about as many as the lake does.
 const ROWS_MAX: usize = 64 << 10;
 
-fn pairs(bencher: Bencher<'_, '_>, steps: &RecordBatch, motions: &RecordBatch, how: Pairing<'_>) {
+fn pairs(bencher: Bencher<'_, '_>, steps: &RecordBatch, motions: &RecordBatch, how: Naming<'_>) {
     let all = || {
-        let motions = Motions::of(divan::black_box(motions)).expect("times");
-        let steps = Steps::of(divan::black_box(steps).clone());
-        let mut pairs = Pairs::new(&steps, &motions, how).expect("pairs");
+        let motions = Motions::of(divan::black_box(motions), how).expect("times");
+        let steps = Steps::of(divan::black_box(steps).clone(), how).expect("serial numbers");
+        let mut pairs = Pairs::new(&steps, &motions, None, how.key).expect("pairs");
         let mut rows = 0;
         while let Some(batch) = pairs.next(ROWS_MAX).expect("pairs") {
             rows += batch.num_rows();
@@ -34,14 +34,14 @@ fn pairs(bencher: Bencher<'_, '_>, steps: &RecordBatch, motions: &RecordBatch, h
 #[divan::bench(args = [600, 6_000, 30_000])]
 fn dense(bencher: Bencher<'_, '_>, steps: usize) {
     let motions = readings(Stream::Accelerometer, 3 * steps);
-    pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, pairing());
+    pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, naming());
 }
 
 /// The same, in clear: without what pseudonyms cost.
 #[divan::bench(args = [600, 6_000, 30_000])]
 fn dense_in_clear(bencher: Bencher<'_, '_>, steps: usize) {
     let motions = readings(Stream::Accelerometer, 3 * steps);
-    let how = Pairing { owners: None, identity: Identity::Clear, key: &rows::KEY };
+    let how = Naming { identity: Identity::Clear, key: &rows::KEY };
     pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, how);
 }
 
@@ -50,7 +50,7 @@ fn dense_in_clear(bencher: Bencher<'_, '_>, steps: usize) {
 fn sparse(bencher: Bencher<'_, '_>, steps: usize) {
     let motions = readings(Stream::Accelerometer, 3 * steps);
     let motions = later(&motions, "timestamp", 7);
-    pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, pairing());
+    pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, naming());
 }
 
 /// A few steps among very many motions.
@@ -58,5 +58,5 @@ fn sparse(bencher: Bencher<'_, '_>, steps: usize) {
 fn few_among_many(bencher: Bencher<'_, '_>, steps: usize) {
     let motions = readings(Stream::Accelerometer, 90_000);
     let motions = later(&motions, "timestamp", 7);
-    pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, pairing());
+    pairs(bencher, &readings(Stream::StepTrainer, steps), &motions, naming());
 }

@@ -13,7 +13,7 @@ use lake::policy::Identity;
 use lake::tables::{
     ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED, Stream, Table,
 };
-use machine_learning_curated::{Motions, Pairing, Pairs, Steps};
+use machine_learning_curated::{Motions, Naming, Pairs, Steps};
 
 use crate::{feeds, peers};
 
@@ -55,10 +55,10 @@ impl Rows {
             Self::Noisy => noisy(&readings(Stream::Accelerometer, rows)),
             Self::StepTrainer => readings(Stream::StepTrainer, rows),
             Self::MachineLearning => {
-                let steps = Steps::of(readings(Stream::StepTrainer, rows / 2));
-                let motions = Motions::of(&readings(Stream::Accelerometer, 2 * rows));
-                let motions = motions.expect("times");
-                let mut pairs = Pairs::new(&steps, &motions, pairing()).expect("pairs");
+                let steps = Steps::of(readings(Stream::StepTrainer, rows / 2), naming());
+                let motions = Motions::of(&readings(Stream::Accelerometer, 2 * rows), naming());
+                let (steps, motions) = (steps.expect("serial numbers"), motions.expect("times"));
+                let mut pairs = Pairs::new(&steps, &motions, None, &KEY).expect("pairs");
                 let pairs = pairs.next(rows).expect("pairs").expect("some");
                 assert_eq!(pairs.num_rows(), rows);
                 sorted(self.table(), &[pairs], "sensorreadingtime").expect("rows")
@@ -83,8 +83,8 @@ pub fn time_column(stream: Stream) -> &'static str {
 }
 
 /// By time alone, with pseudonyms: the default.
-pub fn pairing() -> Pairing<'static> {
-    Pairing { owners: None, identity: Identity::Pseudonym, key: &KEY }
+pub fn naming() -> Naming<'static> {
+    Naming { identity: Identity::Pseudonym, key: &KEY }
 }
 
 /// x, y and z with 53 bits of chance each.
