@@ -81,20 +81,15 @@ pub struct Pairs<'a> {
     /// The first step reading of the time that comes next.
     step: usize,
     /// The step readings of the time that is being paired, in order.
-    same: Vec<Alike>,
-    /// Which of those is being paired.
-    at: usize,
+    same: Vec<u32>,
+    /// Which of those are being paired: those of which the same is said, each accelerometer reading with
+    /// all of them.
+    alike: Range<usize>,
     /// The first accelerometer reading of that time.
     first: usize,
-    /// The accelerometer reading that comes next, and how often it was paired with these.
+    /// The accelerometer reading that comes next, and with which step reading.
     motion: usize,
-    times: u32,
-}
-
-/// Step readings of one time that say the same: one of them, and how many there are.
-struct Alike {
-    step: u32,
-    count: u32,
+    with: usize,
 }
 
 /// A step reading and an accelerometer reading of the same time, by their numbers.
@@ -124,10 +119,10 @@ impl<'a> Pairs<'a> {
             order: [column(SERIAL)?, column(DISTANCE)?],
             step: 0,
             same: Vec::new(),
-            at: 0,
+            alike: 0..0,
             first: 0,
             motion: 0,
-            times: 0,
+            with: 0,
         })
     }
 
@@ -145,23 +140,40 @@ impl<'a> Pairs<'a> {
     /// The next step reading and accelerometer reading that make a row.
     fn pair(&mut self) -> Option<Pair> {
         loop {
-            let Some(Alike { step, count }) = self.same.get(self.at) else {
+            let Some(step) = self.same.get(self.with).copied() else {
                 self.next_time()?;
                 continue;
             };
-            let (step, count) = (*step, *count);
-            let time = self.step_times[step as usize];
-            if self.motions.time_ms(self.motion) != Some(time) {
-                self.at += 1;
-                self.motion = self.first;
-            } else if self.times < count && self.belong_together(step as usize, self.motion) {
-                self.times += 1;
-                return Some(Pair { step, motion: self.motion as u32 });
+            if self.motions.time_ms(self.motion) != Some(self.step_times[step as usize]) {
+                self.pair_from(self.alike.end);
+            } else if self.belong_together(step as usize, self.motion) {
+                let pair = Pair { step, motion: self.motion as u32 };
+                self.advance();
+                return Some(pair);
             } else {
-                self.times = 0;
-                self.motion += 1;
+                self.advance();
             }
         }
+    }
+
+    fn advance(&mut self) {
+        self.with += 1;
+        if self.with == self.alike.end {
+            (self.with, self.motion) = (self.alike.start, self.motion + 1);
+        }
+    }
+
+    /// Begins with those that say the same as one of this time.
+    fn pair_from(&mut self, first: usize) {
+        let rest = self.same.get(first..).unwrap_or_default();
+        let alike = rest.chunk_by(|a, b| self.compare(*a, *b).is_eq()).next().map_or(0, <[_]>::len);
+        (self.alike, self.with, self.motion) = (first..first + alike, first, self.first);
+    }
+
+    /// Which of two step readings of one time comes first.
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        let mut columns = self.order.iter().map(|column| column.compare((0, a), (0, b)));
+        columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     /// Goes on to the next time of which there are readings of both; `None` if there is none.
@@ -180,28 +192,13 @@ impl<'a> Pairs<'a> {
         };
         let rest = &self.step_times[self.step..];
         let end = self.step + rest.iter().take_while(|step| **step == time).count();
-        self.put_in_order(self.step as u32..end as u32);
-        (self.step, self.at, self.motion) = (end, 0, self.first);
+        let mut same = std::mem::take(&mut self.same);
+        same.clear();
+        same.extend(self.step as u32..end as u32);
+        same.sort_unstable_by(|a, b| self.compare(*a, *b));
+        (self.same, self.step) = (same, end);
+        self.pair_from(0);
         Some(())
-    }
-
-    /// Step readings of one time become those that are paired.
-    fn put_in_order(&mut self, steps: Range<u32>) {
-        self.same.clear();
-        self.same.extend(steps.map(|step| Alike { step, count: 1 }));
-        if self.same.len() < 2 {
-            return;
-        }
-        let compare = |a: &Alike, b: &Alike| {
-            let mut columns = self.order.iter().map(|it| it.compare((0, a.step), (0, b.step)));
-            columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-        };
-        self.same.sort_unstable_by(compare);
-        self.same.dedup_by(|next, last| {
-            let is_alike = compare(next, last).is_eq();
-            last.count += if is_alike { next.count } else { 0 };
-            is_alike
-        });
     }
 
     fn belong_together(&mut self, step: usize, motion: usize) -> bool {
@@ -375,25 +372,36 @@ mod tests {
                 in_order(&schema, &[moved(&rows)], MOTION_TIME).unwrap()
             };
             let batches: Vec<_> = motions_of.iter().map(object).collect();
-            for identity in [Identity::Clear, Identity::Pseudonym, Identity::None] {
+            let owners = [(key.person("a"), key.device("d")), (key.person("b"), key.device("e"))];
+            let owners = Owners::from(owners);
+            for (identity, owners) in [Identity::Clear, Identity::Pseudonym, Identity::None]
+                .into_iter()
+                .flat_map(|identity| [(identity, None), (identity, Some(&owners))])
+            {
+                let belong_together = |(serial, user): (&str, &str)| {
+                    let device = owners.and_then(|owners| owners.get(&key.person(user)));
+                    owners.is_none() || device == Some(&key.device(serial))
+                };
+                let expected = steps_of.iter().flat_map(|step| {
+                    let motions = motions_of.iter().flatten().filter(|motion| motion.1 == step.0);
+                    motions.map(|motion| (step.1, motion.0.as_str()))
+                });
+                let expected = expected.filter(|both| belong_together(*both)).count();
+
                 let naming = Naming { identity, key: &key };
                 let motions = Motions::merged(&batches, naming).unwrap();
                 let steps = Steps::of(steps.clone(), naming).unwrap();
-                let mut pairs = Pairs::new(&steps, &motions, None, &key).unwrap();
+                let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
                 let all = pairs.find(usize::MAX);
-                let rows = plain(&pairs.rows(&all).unwrap()).unwrap();
-                let each_with_each = |step: &i64| {
-                    batches.iter().flat_map(|it| times(it, MOTION_TIME).unwrap()).filter(|it| *it == step).count()
-                };
-                let expected: usize = times(&steps.readings, STEP_TIME).unwrap().iter().map(each_with_each).sum();
                 prop_assert_eq!(all.len(), expected);
-                let expected = sorted(&MACHINE_LEARNING_CURATED, std::slice::from_ref(&rows), STEP_TIME).unwrap();
+                let rows = plain(&pairs.rows(&all).unwrap()).unwrap();
+                let table = &MACHINE_LEARNING_CURATED;
+                let expected = sorted(table, std::slice::from_ref(&rows), STEP_TIME).unwrap();
                 prop_assert_eq!(&rows, &expected);
                 // However few are asked for at once.
-                let mut pairs = Pairs::new(&steps, &motions, None, &key).unwrap();
+                let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
                 let few: Vec<RecordBatch> = std::iter::from_fn(|| pairs.next(2).unwrap()).collect();
-                let few = concat_batches(&MACHINE_LEARNING_CURATED.schema(), &few).unwrap();
-                prop_assert_eq!(few, rows);
+                prop_assert_eq!(concat_batches(&table.schema(), &few).unwrap(), rows);
             }
         }
     }
