@@ -1,7 +1,7 @@
 """Times the lake and its peers on the same files, cores and outputs, in turn.
 
     tests/bench/run [--quick] [--scales 1,10,100] [--cores 1,2] [--repeats 5,3,1] [--peers lake,…]
-                    [--data DIR [--copies-per-day N]] [--work DIR] [--results FILE.md]
+                    [--data DIR [--copies-per-day N] [--merged]] [--work DIR] [--results FILE.md]
 
 Every peer's five tables must have equal rows: their counts are compared in each run, digests of
 what is in them in the first. Fails, and writes no results, where they differ.
@@ -204,6 +204,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peers", help=f"which ({','.join(PEERS)})", default=",".join(PEERS))
     parser.add_argument("--data", type=Path, help="real data, to be copied instead of generated")
     parser.add_argument("--copies-per-day", type=int, default=1, help="of the real data (1)")
+    parser.add_argument("--merged", action="store_true", help="all copies of a file in one file")
     parser.add_argument("--seconds-max", type=float, default=900, help="longest run (900)")
     parser.add_argument("--work", type=Path, default=ROOT / "target" / "bench")
     parser.add_argument("--results", type=Path, help="Markdown to write; a plot goes beside it")
@@ -242,7 +243,8 @@ def main() -> int:
     try:
         asked = zip(options.scales, options.repeats, options.spark_repeats, strict=True)
         for scale, repeats, spark_repeats in asked:
-            data = datasets.make(stedi, options.work, scale, options.data, options.copies_per_day)
+            copies = datasets.Copies(options.data, options.copies_per_day, options.merged)
+            data = datasets.make(stedi, options.work, scale, copies)
             sets.append(data)
             each = dict.fromkeys(options.peers, repeats)
             if "spark" in each:

@@ -48,18 +48,34 @@ class Data:
         return sum(self.records.values())
 
 
-def make(stedi: Path, work: Path, scale: int, real: Path | None, per_day: int) -> Data:
+@dataclass(frozen=True)
+class Copies:
+    """How real data is copied, if there is any."""
+
+    real: Path | None
+    per_day: int
+    # All copies of a file in one file, instead of a file each.
+    merged: bool
+
+    @property
+    def name(self) -> str:
+        """In a few words."""
+        return f"{self.per_day} a day" + (", merged" if self.merged else "")
+
+
+def make(stedi: Path, work: Path, scale: int, copies: Copies) -> Data:
     """Data of a scale; what an earlier run has made is used again."""
-    name = f"copies-{per_day}-a-day-x{scale}" if real else f"generated-x{scale}"
+    kind = f"copies {copies.name}" if copies.real else "generated"
+    name = f"{kind} x{scale}".replace(",", "").replace(" ", "-")
     folder = work / "data" / name
     described = folder.with_suffix(".json")
     if described.exists():
         return Data(**json.loads(described.read_text()))
     if folder.exists():
         raise SystemExit(f"{folder} is half made: remove it")
-    if real:
-        source = f"copies of the real data: {scale}, {per_day} a day"
-        copy(real, folder, scale, per_day)
+    if copies.real:
+        source = f"copies of the real data: {scale}, {copies.name}"
+        copy(copies.real, folder, scale, copies)
     else:
         people = PEOPLE_PER_SCALE * scale
         options = ["--customers", str(people), "--days", str(DAYS), "--seed", str(SEED)]
@@ -87,16 +103,18 @@ def describe(folder: Path, scale: int, source: str) -> Data:
 # --- copies of the real data ---------------------------------------------------------------------
 
 
-def copy(real: Path, folder: Path, copies: int, per_day: int) -> None:
+def copy(real: Path, folder: Path, count: int, copies: Copies) -> None:
     """Writes copies of a data folder: the first as it is, the others of other people and times."""
     for stream in STREAMS:
         for path, place in feed_files(real, stream):
             records = list(records_of(path.read_text(encoding="utf-8")))
-            for number in range(copies):
-                target = folder / "landing" / stream / f"copy-{number:03}" / place
+            for number in range(count):
+                of_copy = "" if copies.merged else f"copy-{number:03}"
+                target = folder / "landing" / stream / of_copy / place
                 target.parent.mkdir(parents=True, exist_ok=True)
-                lines = (json.dumps(renamed(r, number, per_day), **SPELT) for r in records)
-                target.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+                lines = (json.dumps(renamed(r, number, copies.per_day), **SPELT) for r in records)
+                with target.open("a", encoding="utf-8") as file:
+                    file.writelines(line + "\n" for line in lines)
 
 
 SPELT = {"ensure_ascii": False, "separators": (",", ":")}
