@@ -88,13 +88,13 @@ impl Settings {
 ///   records that wait to be folded with those of other objects (and `small_bytes_max` more at the most
 ///   for each further object of the batch, which one write of a part for all of them is worth);
 ///
-/// beside `cache_bytes_max` (in machine_learning_curated as much again and a quarter at the most, for the
-/// readings of a day while they are put together, and those of one step trainer object), the reader (a
-/// batch, the longest record and a few hundred KiB), and what grows with the people, not with their
-/// readings: the register parts, and 150 bytes or so for each distinct key of a landing object.
+/// beside `cache_bytes_max` (in machine_learning_curated `large_max` times as much again at the most, for
+/// the readings of all days that are put together), the reader (a batch, the longest record and a few
+/// hundred KiB), and what grows with the people, not with their readings: the register parts, and 150
+/// bytes or so for each distinct key of a landing object.
 ///
-/// What is held and where a row group ends depend on the rows alone, never on how they arrived: so
-/// that derived objects stay pure functions, down to the byte.
+/// What is held and where a row group ends depend on the rows and these bounds alone, never on how they
+/// arrived: so that derived objects stay pure functions, down to the byte.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
@@ -297,6 +297,7 @@ pub struct Lake {
     registered: Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
     waiting: OnceLock<Arc<Semaphore>>,
+    together: OnceLock<Arc<Semaphore>>,
     /// Held by whoever merges runs of a key index: once is enough.
     pub(crate) merging: tokio::sync::Mutex<()>,
 }
@@ -340,6 +341,7 @@ impl Lake {
             registered: Mutex::default(),
             large: OnceLock::new(),
             waiting: OnceLock::new(),
+            together: OnceLock::new(),
             merging: tokio::sync::Mutex::default(),
         })
     }
@@ -406,6 +408,21 @@ impl Lake {
         let room = Arc::clone(self.waiting.get_or_init(all));
         let permit = room.try_acquire_many_owned(units(bytes)).ok()?;
         Some(Room { bytes, _permit: Some(permit) })
+    }
+
+    /// Waits until there is room for the readings of some objects that are put together, of which so many
+    /// bytes encoded have room at once; or until there are no others.
+    ///
+    /// Who has room waits for no other: so nobody waits for ever.
+    pub async fn room_together(&self, bytes: u64, bytes_max: u64) -> Room {
+        let units = |bytes: u64| u32::try_from(bytes / ROOM_BYTES).unwrap_or(u32::MAX).max(1);
+        let all = || {
+            let most = units(bytes_max) as usize * self.bounds.large_max.max(1);
+            Arc::new(Semaphore::new(most))
+        };
+        let room = Arc::clone(self.together.get_or_init(all));
+        let wanted = units(bytes).min(units(bytes_max));
+        Room { bytes, _permit: room.acquire_many_owned(wanted).await.ok() }
     }
 
     /// Begins to write an object piece by piece.

@@ -17,15 +17,10 @@ use lake::tables::{MACHINE_LEARNING_CURATED, Stream};
 
 use crate::motions::{MOTION_TIME, Motions};
 use crate::transform::{Naming, Owners, Pairs, STEP_TIME, Steps, devices, span_of};
-use crate::{Input, open_each, owners};
+use crate::{Input, Read, open_each, owners};
 
 /// Pairs made at once.
 const PAIRS_MAX: usize = 16 << 10;
-
-/// Memory that a step reading takes, with the same in order, bytes, about; and the share of that for
-/// documents which those of one object may have together.
-const STEP_BYTES: u64 = 256;
-const STEPS_SHARE: u64 = 4;
 
 /// What came of a join with readings that were put together.
 pub(crate) enum Joined {
@@ -50,15 +45,15 @@ pub(crate) async fn together(
     motions: &Motions,
     report: &mut Report,
 ) -> Result<Joined, Error> {
-    let opened = &steps.opened.value;
-    if opened.rows * STEP_BYTES > lake.bounds.cache_bytes_max as u64 / STEPS_SHARE {
-        return Ok(Joined::TooMany);
-    }
-    let all_room = match opened.is_large() {
+    let all_room = match steps.opened.value.is_large() {
         true => Some(lake.room(u64::MAX).await),
         false => None,
     };
-    let Some(readings) = steps.read_all(lake).await? else { return Ok(Joined::Moved) };
+    let readings = match steps.read_all(lake, 2 * lake.bounds.held_bytes_max).await? {
+        Read::All(readings, _) => readings,
+        Read::Moved => return Ok(Joined::Moved),
+        Read::TooMuch => return Ok(Joined::TooMany),
+    };
     let readings = match <[RecordBatch; 1]>::try_from(readings) {
         Ok([readings]) => readings,
         Err(groups) => {
@@ -69,16 +64,15 @@ pub(crate) async fn together(
     let steps = Steps::of(readings, naming(lake)).map_err(failed)?;
     let pairs = Pairs::new(&steps, motions, owners.as_ref(), &lake.key);
     let mut pairs = pairs.map_err(failed)?;
-    let pairs_max = lake.bounds.held_bytes_max / 2 / PAIR_BYTES;
-    let pairs_max = usize::try_from(pairs_max).unwrap_or(usize::MAX).max(1);
-    let mut found = pairs.find(pairs_max);
+    let bytes_max = lake.bounds.held_bytes_max / 2;
+    let mut found = pairs.find_bytes(bytes_max);
     let bytes = found.len() as u64 * PAIR_BYTES;
     let _room = match all_room {
         None if bytes > lake.bounds.small_bytes_max => Some(lake.room(bytes).await),
         all_room => all_room,
     };
     let table = &MACHINE_LEARNING_CURATED;
-    if found.len() < pairs_max {
+    if pairs.are_all_found() {
         let rows = pairs.rows(&found).map_err(failed)?;
         let rows = || Ok((rows, ledger(found.len() as u64)));
         let settled = target.write(lake, table, version, rows, report).await?;
@@ -90,7 +84,7 @@ pub(crate) async fn together(
         count += found.len() as u64;
         let rows = pairs.rows(&found).map_err(failed)?;
         draft.sorted_row_group(rows).await?;
-        found = pairs.find(pairs_max);
+        found = pairs.find_bytes(bytes_max);
     }
     let settled = draft.complete(ledger(count), report).await?;
     Ok(settled.map_or(Joined::Moved, Joined::Settled))

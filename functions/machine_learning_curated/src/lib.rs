@@ -32,7 +32,8 @@ use lake::error::Error;
 use lake::function::{Function, Plan};
 use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
-use lake::lake::{Lake, Settings, Versioned};
+use lake::lake::{Lake, Room, Settings, Versioned};
+use lake::landing::row_bytes;
 use lake::layout::{self, ReadingDate, Slice, Span};
 use lake::object::{self, Opened, Version};
 use lake::partitions;
@@ -40,7 +41,7 @@ use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
 use lake::store::{ObjectMeta, Pages};
 use lake::tables::MACHINE_LEARNING_CURATED;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 use self::join::Joined;
 pub use self::motions::Motions;
@@ -242,9 +243,7 @@ struct Inputs {
     /// Of these, if their readings may be put together, bytes.
     size_bytes: Option<u64>,
     /// Their readings, if they could be.
-    together: OnceCell<Option<Motions>>,
-    /// Of those who put their own together, one goes on at a time.
-    alone: Mutex<()>,
+    together: OnceCell<Option<Together>>,
 }
 
 impl Group {
@@ -265,7 +264,6 @@ impl Group {
                 objects: own.into_iter().collect(),
                 size_bytes,
                 together: OnceCell::new(),
-                alone: Mutex::new(()),
             };
             groups.push(Self { slices: vec![(slice, target)], inputs });
         }
@@ -295,11 +293,11 @@ impl Inputs {
 
     /// The readings of all the slices' objects; whoever asks first puts them together. `None` if one of
     /// these moved, or cannot be read.
-    async fn together(&self, lake: &Lake) -> Option<&Motions> {
+    async fn together(&self, lake: &Lake) -> Option<&Together> {
         let put_together = || async {
             let listed = self.objects.iter().map(|number| self.day.meta(*number).clone());
             match PutTogether::of(lake, listed.collect()).await {
-                Ok(PutTogether::Motions(motions)) => Some(motions),
+                Ok(PutTogether::Done(together)) => Some(together),
                 _ => None,
             }
         };
@@ -327,10 +325,16 @@ fn few_bytes<'a>(lake: &Lake, listed: impl Iterator<Item = &'a ObjectMeta>) -> O
     (size_bytes <= together_bytes_max(lake)).then_some(size_bytes)
 }
 
+/// Readings of some objects that were put together, and the room they take.
+struct Together {
+    motions: Motions,
+    _room: Room,
+}
+
 /// What came of putting the readings of some objects together.
 enum PutTogether {
     /// They are.
-    Motions(Motions),
+    Done(Together),
     /// One of the objects moved.
     Moved,
     /// There are too many.
@@ -339,20 +343,29 @@ enum PutTogether {
 
 impl PutTogether {
     async fn of(lake: &Lake, listed: Vec<ObjectMeta>) -> Result<Self, Error> {
+        let size_bytes = listed.iter().map(|meta| meta.size_bytes).sum();
+        let room = lake.room_together(size_bytes, together_bytes_max(lake)).await;
         let opened: Vec<Option<Input>> = open_each(lake, listed).try_collect().await?;
         let opened: Option<Vec<Input>> = opened.into_iter().collect();
         let Some(opened) = opened else { return Ok(Self::Moved) };
+        let bytes_max = lake.bounds.cache_bytes_max as u64;
         let rows: u64 = opened.iter().map(|input| input.opened.value.rows).sum();
-        if rows * MOTION_BYTES > lake.bounds.cache_bytes_max as u64 {
+        if rows * MOTION_BYTES > bytes_max {
             return Ok(Self::TooMany);
         }
-        let mut batches = Vec::with_capacity(opened.len());
+        let (mut batches, mut bytes) = (Vec::with_capacity(opened.len()), 0);
         for input in &opened {
-            let Some(read) = input.read_all(lake).await? else { return Ok(Self::Moved) };
-            batches.extend(read);
+            match input.read_all(lake, bytes_max - bytes).await? {
+                Read::All(read, size) => {
+                    batches.extend(read);
+                    bytes += size;
+                }
+                Read::Moved => return Ok(Self::Moved),
+                Read::TooMuch => return Ok(Self::TooMany),
+            }
         }
         let motions = Motions::merged(&batches, join::naming(lake)).map_err(join::failed)?;
-        Ok(Self::Motions(motions))
+        Ok(Self::Done(Together { motions, _room: room }))
     }
 }
 
@@ -397,21 +410,20 @@ async fn join_all(
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
     if !motions.is_empty() && few_bytes(lake, motions.iter()).is_some() {
-        let (own, _alone);
+        let own;
         let together = match inputs.together(lake).await {
             Some(together) => Some(together),
             None => {
-                _alone = inputs.alone.lock().await;
                 own = PutTogether::of(lake, motions.clone()).await?;
                 match &own {
-                    PutTogether::Motions(own) => Some(own),
+                    PutTogether::Done(own) => Some(own),
                     PutTogether::Moved => return Ok(None),
                     PutTogether::TooMany => None,
                 }
             }
         };
-        if let Some(together) = together {
-            match join::together(lake, target, version.clone(), steps, together, report).await? {
+        if let Some(Together { motions, .. }) = together {
+            match join::together(lake, target, version.clone(), steps, motions, report).await? {
                 Joined::Settled(settled) => return Ok(Some(settled)),
                 Joined::Moved => return Ok(None),
                 Joined::TooMany => {}
@@ -440,12 +452,29 @@ impl Input {
         object::read_group(lake, &self.key, &self.opened, group).await
     }
 
-    /// All row groups, each of which is sorted by time; `None` if the object moved.
-    async fn read_all(&self, lake: &Lake) -> Result<Option<Vec<RecordBatch>>, Error> {
-        let groups = stream::iter(0..self.opened.value.groups());
-        let read: Vec<_> = groups.then(|group| self.read(lake, group)).try_collect().await?;
-        Ok(read.into_iter().collect())
+    /// All row groups, each of which is sorted by time, unless they take more than so much memory.
+    async fn read_all(&self, lake: &Lake, bytes_max: u64) -> Result<Read, Error> {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for group in 0..self.opened.value.groups() {
+            let Some(batch) = self.read(lake, group).await? else { return Ok(Read::Moved) };
+            bytes += row_bytes(&batch);
+            if bytes > bytes_max {
+                return Ok(Read::TooMuch);
+            }
+            read.push(batch);
+        }
+        Ok(Read::All(read, bytes))
     }
+}
+
+/// What came of reading an object whole.
+enum Read {
+    /// Its row groups, and the memory they take, bytes.
+    All(Vec<RecordBatch>, u64),
+    /// It moved.
+    Moved,
+    /// It takes too much memory.
+    TooMuch,
 }
 
 /// Opens accelerometer objects of a listing, a few at a time; `None` for one that moved since.

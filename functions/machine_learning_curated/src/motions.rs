@@ -154,6 +154,12 @@ impl Motions {
         })
     }
 
+    /// Size of what is said of whose a reading is, bytes.
+    pub(crate) fn user_bytes(&self, reading: usize) -> u64 {
+        let user = &self.users[self.readings[reading].user as usize];
+        user.said().map_or(0, str::len) as u64
+    }
+
     /// What is said of whose some readings are.
     pub(crate) fn users(
         &self,

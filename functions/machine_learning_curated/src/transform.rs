@@ -90,7 +90,12 @@ pub struct Pairs<'a> {
     /// The accelerometer reading that comes next, and with which step reading.
     motion: usize,
     with: usize,
+    is_over: bool,
 }
+
+/// Memory that a row takes beside its texts, bytes: two times, a distance, three axes and where the texts
+/// are.
+const NUMBERS_BYTES: u64 = 2 * 8 + 4 + 3 * 8 + 2 * 4;
 
 /// A step reading and an accelerometer reading of the same time, by their numbers.
 #[derive(Clone, Copy)]
@@ -123,6 +128,7 @@ impl<'a> Pairs<'a> {
             first: 0,
             motion: 0,
             with: 0,
+            is_over: false,
         })
     }
 
@@ -137,11 +143,33 @@ impl<'a> Pairs<'a> {
         std::iter::from_fn(|| self.pair()).take(pairs_max).collect()
     }
 
+    /// The next pairs, until the rows they make would take so many bytes with the texts in each of them:
+    /// so that it depends on the rows alone how many they are.
+    pub(crate) fn find_bytes(&mut self, bytes_max: u64) -> Vec<Pair> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while (bytes < bytes_max || found.is_empty())
+            && let Some(pair) = self.pair()
+        {
+            let serial = text_bytes(&self.steps.serials, pair.step as usize);
+            bytes += NUMBERS_BYTES + serial + self.motions.user_bytes(pair.motion as usize);
+            found.push(pair);
+        }
+        found
+    }
+
+    /// Whether nothing is left to be found.
+    pub(crate) fn are_all_found(&self) -> bool {
+        self.is_over
+    }
+
     /// The next step reading and accelerometer reading that make a row.
     fn pair(&mut self) -> Option<Pair> {
         loop {
             let Some(step) = self.same.get(self.with).copied() else {
-                self.next_time()?;
+                self.is_over = self.next_time().is_none();
+                if self.is_over {
+                    return None;
+                }
                 continue;
             };
             if self.motions.time_ms(self.motion) != Some(self.step_times[step as usize]) {
@@ -235,6 +263,12 @@ impl<'a> Pairs<'a> {
         let fields: Vec<Field> = schema.fields().iter().zip(&columns).map(as_it_is).collect();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
     }
+}
+
+/// Size of the text of a row, bytes.
+pub(crate) fn text_bytes(texts: &DictionaryArray<UInt32Type>, row: usize) -> u64 {
+    let values = texts.values().as_string::<i32>();
+    texts.key(row).map_or(0, |key| values.value_length(key) as u64)
 }
 
 /// Rows with the texts in each of them.
@@ -386,22 +420,35 @@ mod tests {
                     let motions = motions_of.iter().flatten().filter(|motion| motion.1 == step.0);
                     motions.map(|motion| (step.1, motion.0.as_str()))
                 });
-                let expected = expected.filter(|both| belong_together(*both)).count();
+                let mut expected: Vec<(&str, &str)> =
+                    expected.filter(|both| belong_together(*both)).collect();
+                expected.sort_unstable();
 
                 let naming = Naming { identity, key: &key };
                 let motions = Motions::merged(&batches, naming).unwrap();
                 let steps = Steps::of(steps.clone(), naming).unwrap();
                 let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
                 let all = pairs.find(usize::MAX);
-                prop_assert_eq!(all.len(), expected);
+                prop_assert_eq!(all.len(), expected.len());
+                prop_assert!(pairs.are_all_found());
                 let rows = plain(&pairs.rows(&all).unwrap()).unwrap();
+                if identity == Identity::Clear {
+                    let texts = |name| strings(&rows, name).unwrap().iter().flatten();
+                    let mut said: Vec<_> = texts(SERIAL).zip(texts(USER)).collect();
+                    said.sort_unstable();
+                    prop_assert_eq!(said, expected);
+                }
                 let table = &MACHINE_LEARNING_CURATED;
                 let expected = sorted(table, std::slice::from_ref(&rows), STEP_TIME).unwrap();
                 prop_assert_eq!(&rows, &expected);
                 // However few are asked for at once.
                 let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
                 let few: Vec<RecordBatch> = std::iter::from_fn(|| pairs.next(2).unwrap()).collect();
-                prop_assert_eq!(concat_batches(&table.schema(), &few).unwrap(), rows);
+                prop_assert_eq!(&concat_batches(&table.schema(), &few).unwrap(), &rows);
+                let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
+                let found = std::iter::from_fn(|| Some(pairs.find_bytes(200))).take_while(|it| !it.is_empty());
+                let found: Vec<Pair> = found.flatten().collect();
+                prop_assert_eq!(plain(&pairs.rows(&found).unwrap()).unwrap(), rows);
             }
         }
     }

@@ -12,6 +12,7 @@ use lake::layout::{self, ReadingDate, Slice};
 use lake::store::{
     ByteRange, Object, ObjectMeta, ObjectStream, Page, Precondition, Store, StoreError, Upload,
 };
+use lake::tables::Stream;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -35,7 +36,7 @@ struct State {
     /// Draws what comes next, where events are to be delivered out of order.
     chaos: Option<ChaCha8Rng>,
     running: BTreeMap<Stage, usize>,
-    /// How often keys were handed out of a stage since it last had none.
+    /// How often keys of one day, or few, were handed out of a stage since it last had none.
     handed_out: BTreeMap<Stage, usize>,
     /// Keys that were ever queued.
     queued: u64,
@@ -159,7 +160,6 @@ impl Queues {
                 };
                 if let Some((stage, keys)) = drawn {
                     *state.running.entry(stage).or_default() += 1;
-                    *state.handed_out.entry(stage).or_default() += 1;
                     return Some(Batch { queues: Arc::clone(self), stage, keys });
                 }
             }
@@ -230,8 +230,19 @@ impl Sharing {
             }
             FunctionName::MachineLearningCurated => Self::Pieces,
             FunctionName::AccelerometerLandingToTrusted
-            | FunctionName::StepTrainerLandingToTrusted => Self::Crumbs,
-            FunctionName::ReadingsCompacted => Self::Any,
+                if is_below(layout::landing(Stream::Accelerometer)) =>
+            {
+                Self::Crumbs
+            }
+            FunctionName::StepTrainerLandingToTrusted
+                if is_below(layout::landing(Stream::StepTrainer)) =>
+            {
+                Self::Crumbs
+            }
+            // Parts and markers of some people may ask for the same landing object.
+            FunctionName::AccelerometerLandingToTrusted
+            | FunctionName::StepTrainerLandingToTrusted
+            | FunctionName::ReadingsCompacted => Self::Any,
         }
     }
 }
@@ -281,20 +292,27 @@ impl State {
         let is_one_day = day_of(first) == day_of(last);
         let fair = waiting.len().div_ceil(workers);
         let most = if fair > FEW_MAX { (2 * fair).div_ceil(3) } else { fair };
-        let (share, by_days) = match Sharing::of(stage.0, first) {
+        let sharing = Sharing::of(stage.0, first);
+        let (share, by_days) = match sharing {
             Sharing::All => (waiting.len(), false),
             _ if workers == 1 => (waiting.len(), false),
-            Sharing::Pieces if is_one_day || fair <= FEW_MAX => match others {
-                0 => (fair.max(IN_COMMON_MIN), false),
-                _ => (waiting.len().div_ceil(others), false),
-            },
+            Sharing::Pieces if is_one_day || fair <= FEW_MAX => {
+                *self.handed_out.entry(stage).or_default() += 1;
+                match others {
+                    0 => (fair.max(IN_COMMON_MIN), false),
+                    _ => (waiting.len().div_ceil(others), false),
+                }
+            }
             Sharing::Days | Sharing::Pieces => (most, true),
             Sharing::Crumbs => (fair.div_ceil(4), false),
             Sharing::Any => (most, false),
         };
         let day = waiting.keys().nth(share.saturating_sub(1)).and_then(day_of);
         let rest = waiting.keys().skip(share).take_while(|key| by_days && day_of(key) == day);
-        let share = (share + rest.count()).min(BATCH_MAX);
+        // Where the work is the same for all of a day; else while the others have some.
+        let whole = share + rest.count();
+        let is_fair = matches!(sharing, Sharing::Days) || whole <= 2 * fair;
+        let share = if is_fair { whole } else { share }.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
         std::mem::replace(waiting, rest)
@@ -420,8 +438,15 @@ mod tests {
         let queues = Arc::new(Queues::new(None));
         announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..150);
         announce(&queues, layout::TRUSTED_STEP_TRAINER, 1, 0..150);
-        let batches = [next(&queues, 2), next(&queues, 2)];
-        assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [150, 150]);
+        let batches = [next(&queues, 2), next(&queues, 2), next(&queues, 2)];
+        assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [150, 75, 75]);
+
+        // Of one day that is larger than the others nobody takes all.
+        let queues = Arc::new(Queues::new(None));
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..512);
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 1, 0..1);
+        let batches = [next(&queues, 8), next(&queues, 8)];
+        assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [44, 59]);
 
         let queues = Arc::new(Queues::new(None));
         announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..300);
