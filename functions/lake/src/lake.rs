@@ -390,11 +390,23 @@ impl Lake {
     ///
     /// Who has room never asks for more before it is given back: so nobody waits for ever.
     pub async fn room(&self, bytes: u64) -> Room {
-        let bytes = bytes.min(self.bounds.held_bytes_max);
+        self.room_of(&self.large, bytes, self.bounds.held_bytes_max).await
+    }
+
+    /// Waits until there is room for readings that are put together, of so many bytes encoded: `bytes_max`
+    /// of them, which is always the same, have room at once, or one that has more.
+    ///
+    /// Who has such room may ask for [`room`](Self::room), and never the other way round.
+    pub async fn room_together(&self, bytes: u64, bytes_max: u64) -> Room {
+        self.room_of(&self.together, bytes, bytes_max).await
+    }
+
+    /// Room for so many bytes, of `large_max` times `bytes_max`; or for `bytes_max`.
+    async fn room_of(&self, all: &OnceLock<Arc<Semaphore>>, bytes: u64, bytes_max: u64) -> Room {
+        let bytes = bytes.min(bytes_max);
         let units = |bytes: u64| u32::try_from(bytes / ROOM_BYTES).unwrap_or(u32::MAX).max(1);
-        let largest = units(self.bounds.held_bytes_max) as usize;
-        let all = || Arc::new(Semaphore::new(largest * self.bounds.large_max.max(1)));
-        let room = Arc::clone(self.large.get_or_init(all));
+        let most = units(bytes_max) as usize * self.bounds.large_max.max(1);
+        let room = Arc::clone(all.get_or_init(|| Arc::new(Semaphore::new(most))));
         // It is never closed, so that there is a permit in the end.
         Room { bytes, _permit: room.acquire_many_owned(units(bytes)).await.ok() }
     }
@@ -408,21 +420,6 @@ impl Lake {
         let room = Arc::clone(self.waiting.get_or_init(all));
         let permit = room.try_acquire_many_owned(units(bytes)).ok()?;
         Some(Room { bytes, _permit: Some(permit) })
-    }
-
-    /// Waits until there is room for the readings of some objects that are put together, of which so many
-    /// bytes encoded have room at once; or until there are no others.
-    ///
-    /// Who has room waits for no other: so nobody waits for ever.
-    pub async fn room_together(&self, bytes: u64, bytes_max: u64) -> Room {
-        let units = |bytes: u64| u32::try_from(bytes / ROOM_BYTES).unwrap_or(u32::MAX).max(1);
-        let all = || {
-            let most = units(bytes_max) as usize * self.bounds.large_max.max(1);
-            Arc::new(Semaphore::new(most))
-        };
-        let room = Arc::clone(self.together.get_or_init(all));
-        let wanted = units(bytes).min(units(bytes_max));
-        Room { bytes, _permit: room.acquire_many_owned(wanted).await.ok() }
     }
 
     /// Begins to write an object piece by piece.

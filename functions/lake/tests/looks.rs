@@ -1,10 +1,12 @@
-//! A comparison looks at many small things at once, and at large ones one after the other.
+//! A comparison looks at many small things at once, and at large ones one after the other; and readings
+//! that are put together have room at once only as far as there is.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lake::catalog::StoreCatalog;
 use lake::key::{LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
@@ -14,14 +16,31 @@ use lake::store::{MemoryStore, Precondition, Store, list_all};
 const SMALL: usize = 100;
 const LARGE: usize = 5;
 
-#[tokio::test]
-async fn small_objects_are_looked_at_together_and_large_ones_alone() {
-    let store = Arc::new(MemoryStore::default());
+async fn open(store: Arc<MemoryStore>) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
     let key = LakeKey::new(b"a secret of the looks test").unwrap();
     let parts = Parts::try_from(16).unwrap();
-    let mut lake =
-        Lake::open(store.clone(), catalog, key, parts, Policies::default()).await.unwrap();
+    Lake::open(store, catalog, key, parts, Policies::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn readings_of_many_days_are_put_together_only_as_far_as_there_is_room() {
+    const ALL: u64 = 4 << 10;
+    let lake = open(Arc::default()).await;
+    let one = lake.room_together(3 << 10, ALL).await;
+    let small = lake.room_together(1 << 10, ALL).await;
+    assert!(lake.room_together(1 << 10, ALL).now_or_never().is_none(), "there is no more");
+    drop(one);
+    assert!(lake.room_together(u64::MAX, ALL).now_or_never().is_none(), "not beside another");
+    drop(small);
+    assert!(lake.room_together(u64::MAX, ALL).now_or_never().is_some(), "alone");
+    assert!(lake.room(u64::MAX).now_or_never().is_some(), "it is another room");
+}
+
+#[tokio::test]
+async fn small_objects_are_looked_at_together_and_large_ones_alone() {
+    let store = Arc::new(MemoryStore::default());
+    let mut lake = open(store.clone()).await;
     lake.bounds.small_bytes_max = 10;
     for number in 0..SMALL + LARGE {
         let bytes = Bytes::from(vec![0; if number.is_multiple_of(21) { 11 } else { 10 }]);

@@ -240,7 +240,7 @@ struct Inputs {
     day: Arc<Day>,
     /// Accelerometer objects that overlap any of the slices, by their numbers in the listing.
     objects: BTreeSet<usize>,
-    /// Of these, if their readings may be put together, bytes.
+    /// Their size, bytes, if their readings may be put together: those of each slice then, and of all.
     size_bytes: Option<u64>,
     /// Their readings, if they could be.
     together: OnceCell<Option<Together>>,
@@ -409,7 +409,7 @@ async fn join_all(
     inputs: &Inputs,
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
-    if !motions.is_empty() && few_bytes(lake, motions.iter()).is_some() {
+    if !motions.is_empty() && inputs.size_bytes.is_some() {
         let own;
         let together = match inputs.together(lake).await {
             Some(together) => Some(together),

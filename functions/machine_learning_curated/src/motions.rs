@@ -17,10 +17,9 @@ use arrow_schema::ArrowError;
 use lake::key::{KeyHash, LakeKey};
 use lake::layout::Span;
 use lake::order::Place;
-use lake::policy::Identity;
 use lake::search::before;
 
-use crate::transform::{Naming, strings, times};
+use crate::transform::{Naming, identified, strings, times};
 
 /// Time of an accelerometer reading, epoch milliseconds.
 pub(crate) const MOTION_TIME: &str = "timestamp";
@@ -37,9 +36,11 @@ pub struct Motions {
     readings: Vec<Reading>,
     /// Of which axes any of them says nothing.
     absent: [bool; 3],
-    users: Vec<User>,
-    /// What is said of each user.
+    /// Users, as the readings have them; and what is said of each.
+    users: ArrayRef,
     said: ArrayRef,
+    /// Who they are, once it was asked for.
+    people: Vec<OnceLock<KeyHash>>,
 }
 
 /// An accelerometer reading, but for its time.
@@ -49,21 +50,6 @@ struct Reading {
     absent: [bool; 3],
     /// The number of the user.
     user: u32,
-}
-
-/// Whose readings some are, as the readings have it.
-struct User {
-    text: String,
-    said: Said,
-    /// Once it was asked for.
-    person: OnceLock<KeyHash>,
-}
-
-/// What is said of a user.
-enum Said {
-    Text,
-    Pseudonym(String),
-    Nothing,
 }
 
 impl Motions {
@@ -102,18 +88,19 @@ impl Motions {
         drop(places);
         let mut users: Vec<(&str, u32)> = numbers.into_iter().collect();
         users.sort_unstable_by_key(|(_, number)| *number);
-        let users = users.into_iter().map(|(text, _)| User::new(text, naming));
-        let users: Vec<User> = users.collect();
-        let said: ArrayRef = Arc::new(users.iter().map(User::said).collect::<StringArray>());
+        let users = StringArray::from_iter_values(users.into_iter().map(|(text, _)| text));
+        let users: ArrayRef = Arc::new(users);
+        let said = identified(&users, naming.identity, |text| naming.key.person_pseudonym(text));
+        let people = vec![OnceLock::new(); users.len()];
         let stretches = Stretches::of(&times);
-        let mut motions = Self { times, stretches, readings, absent, users, said };
+        let mut motions = Self { times, stretches, readings, absent, users, said, people };
         motions.put_in_order();
         Ok(motions)
     }
 
     /// Puts those of one time in order.
     fn put_in_order(&mut self) {
-        let ranks = ranks(&self.users);
+        let ranks = ranks(self.said.as_string());
         let mut rest = self.readings.as_mut_slice();
         for same in self.times.chunk_by(|a, b| a == b) {
             let readings;
@@ -140,8 +127,8 @@ impl Motions {
 
     /// Whose a reading is.
     pub(crate) fn person(&self, reading: usize, key: &LakeKey) -> KeyHash {
-        let user = &self.users[self.readings[reading].user as usize];
-        *user.person.get_or_init(|| key.person(&user.text))
+        let user = self.readings[reading].user as usize;
+        *self.people[user].get_or_init(|| key.person(self.users.as_string::<i32>().value(user)))
     }
 
     /// What some readings say of an axis.
@@ -156,8 +143,7 @@ impl Motions {
 
     /// Size of what is said of whose a reading is, bytes.
     pub(crate) fn user_bytes(&self, reading: usize) -> u64 {
-        let user = &self.users[self.readings[reading].user as usize];
-        user.said().map_or(0, str::len) as u64
+        self.said.as_string::<i32>().value_length(self.readings[reading].user as usize) as u64
     }
 
     /// What is said of whose some readings are.
@@ -175,34 +161,15 @@ impl Motions {
     }
 }
 
-impl User {
-    fn new(text: &str, naming: Naming<'_>) -> Self {
-        let said = match naming.identity {
-            Identity::Clear => Said::Text,
-            Identity::None => Said::Nothing,
-            Identity::Pseudonym => Said::Pseudonym(naming.key.person_pseudonym(text)),
-        };
-        Self { text: text.to_owned(), said, person: OnceLock::new() }
-    }
-
-    fn said(&self) -> Option<&str> {
-        match &self.said {
-            Said::Text => Some(&self.text),
-            Said::Pseudonym(pseudonym) => Some(pseudonym),
-            Said::Nothing => None,
-        }
-    }
-}
-
 /// For each user the first place of those of whom the same is said, in the order of what is said.
-fn ranks(users: &[User]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..users.len() as u32).collect();
-    let said = |user: u32| users[user as usize].said();
-    order.sort_unstable_by(|a, b| said(*a).cmp(&said(*b)));
-    let mut ranks = vec![0; users.len()];
+fn ranks(said: &StringArray) -> Vec<u32> {
+    let of = |user: u32| said.is_valid(user as usize).then(|| said.value(user as usize));
+    let mut order: Vec<u32> = (0..said.len() as u32).collect();
+    order.sort_unstable_by(|a, b| of(*a).cmp(&of(*b)));
+    let mut ranks = vec![0; said.len()];
     let mut first = 0;
     for (place, user) in (0..).zip(&order) {
-        if said(order[first as usize]) != said(*user) {
+        if of(order[first as usize]) != of(*user) {
             first = place;
         }
         ranks[*user as usize] = first;

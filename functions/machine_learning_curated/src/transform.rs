@@ -266,7 +266,7 @@ impl<'a> Pairs<'a> {
 }
 
 /// Size of the text of a row, bytes.
-pub(crate) fn text_bytes(texts: &DictionaryArray<UInt32Type>, row: usize) -> u64 {
+fn text_bytes(texts: &DictionaryArray<UInt32Type>, row: usize) -> u64 {
     let values = texts.values().as_string::<i32>();
     texts.key(row).map_or(0, |key| values.value_length(key) as u64)
 }
@@ -323,7 +323,7 @@ pub(crate) fn strings<'a>(
 }
 
 /// What a column that names somebody says under a policy.
-fn identified(
+pub(crate) fn identified(
     column: &ArrayRef,
     identity: Identity,
     pseudonym: impl Fn(&str) -> String,

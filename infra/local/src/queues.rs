@@ -218,27 +218,26 @@ enum Sharing {
 
 impl Sharing {
     fn of(function: FunctionName, key: &ObjectKey) -> Self {
-        let is_below = |zone| key.after(zone).is_some();
+        let lands = |stream| key.after(layout::landing(stream)).is_some();
         match function {
-            FunctionName::CustomerLandingToTrusted => Self::All,
-            FunctionName::CustomerTrustedToCurated if is_below(layout::TRUSTED_CUSTOMER) => {
+            FunctionName::CustomerTrustedToCurated
+                if layout::part_of_key(key, layout::TRUSTED_CUSTOMER).is_some() =>
+            {
                 Self::Any
             }
-            FunctionName::CustomerTrustedToCurated => Self::All,
-            FunctionName::MachineLearningCurated if is_below(layout::TRUSTED_ACCELEROMETER) => {
+            FunctionName::CustomerLandingToTrusted | FunctionName::CustomerTrustedToCurated => {
+                Self::All
+            }
+            FunctionName::MachineLearningCurated
+                if key.after(layout::TRUSTED_ACCELEROMETER).is_some() =>
+            {
                 Self::Days
             }
             FunctionName::MachineLearningCurated => Self::Pieces,
-            FunctionName::AccelerometerLandingToTrusted
-                if is_below(layout::landing(Stream::Accelerometer)) =>
-            {
+            FunctionName::AccelerometerLandingToTrusted if lands(Stream::Accelerometer) => {
                 Self::Crumbs
             }
-            FunctionName::StepTrainerLandingToTrusted
-                if is_below(layout::landing(Stream::StepTrainer)) =>
-            {
-                Self::Crumbs
-            }
+            FunctionName::StepTrainerLandingToTrusted if lands(Stream::StepTrainer) => Self::Crumbs,
             // Parts and markers of some people may ask for the same landing object.
             FunctionName::AccelerometerLandingToTrusted
             | FunctionName::StepTrainerLandingToTrusted
@@ -292,27 +291,26 @@ impl State {
         let is_one_day = day_of(first) == day_of(last);
         let fair = waiting.len().div_ceil(workers);
         let most = if fair > FEW_MAX { (2 * fair).div_ceil(3) } else { fair };
-        let sharing = Sharing::of(stage.0, first);
-        let (share, by_days) = match sharing {
-            Sharing::All => (waiting.len(), false),
-            _ if workers == 1 => (waiting.len(), false),
+        // And up to how many, if that completes a day.
+        let (share, whole_max) = match Sharing::of(stage.0, first) {
+            Sharing::All => (waiting.len(), 0),
+            _ if workers == 1 => (waiting.len(), 0),
             Sharing::Pieces if is_one_day || fair <= FEW_MAX => {
                 *self.handed_out.entry(stage).or_default() += 1;
                 match others {
-                    0 => (fair.max(IN_COMMON_MIN), false),
-                    _ => (waiting.len().div_ceil(others), false),
+                    0 => (fair.max(IN_COMMON_MIN), 0),
+                    _ => (waiting.len().div_ceil(others), 0),
                 }
             }
-            Sharing::Days | Sharing::Pieces => (most, true),
-            Sharing::Crumbs => (fair.div_ceil(4), false),
-            Sharing::Any => (most, false),
+            Sharing::Pieces => (most, 2 * fair),
+            Sharing::Days => (most, usize::MAX),
+            Sharing::Crumbs => (fair.div_ceil(4), 0),
+            Sharing::Any => (most, 0),
         };
         let day = waiting.keys().nth(share.saturating_sub(1)).and_then(day_of);
-        let rest = waiting.keys().skip(share).take_while(|key| by_days && day_of(key) == day);
-        // Where the work is the same for all of a day; else while the others have some.
-        let whole = share + rest.count();
-        let is_fair = matches!(sharing, Sharing::Days) || whole <= 2 * fair;
-        let share = if is_fair { whole } else { share }.min(BATCH_MAX);
+        let rest = waiting.keys().skip(share);
+        let whole = share + rest.take_while(|key| whole_max > 0 && day_of(key) == day).count();
+        let share = if whole <= whole_max { whole } else { share }.min(BATCH_MAX);
         let rest = waiting.keys().nth(share).cloned();
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
         std::mem::replace(waiting, rest)
@@ -396,7 +394,7 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    use lake::key::Source;
+    use lake::key::{Part, Source};
 
     use super::*;
 
@@ -462,6 +460,17 @@ mod tests {
         }
         let batches: Vec<usize> = (0..6).map(|_| next(&queues, 2).keys.len()).collect();
         assert_eq!(batches, [2, 1, 1, 1, 1, 1]);
+
+        // But for parts of customers: the same landing object follows from many of them.
+        let queues = Arc::new(Queues::new(None));
+        for part in 0..8 {
+            let part = Part::parse(&format!("{part:02x}")).unwrap();
+            queues.ask(
+                FunctionName::AccelerometerLandingToTrusted,
+                layout::customer_part(layout::TRUSTED_CUSTOMER, part),
+            );
+        }
+        assert_eq!([next(&queues, 2), next(&queues, 2)].map(|batch| batch.keys.len()), [4, 2]);
     }
 
     #[test]
