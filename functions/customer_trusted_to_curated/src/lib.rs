@@ -55,8 +55,9 @@ impl Function for CustomerTrustedToCurated {
         env!("CARGO_PKG_NAME")
     }
 
-    /// A part of customer_trusted is followed whole; an accelerometer object asks again for every
-    /// person its source ever named, not only for those still in it.
+    /// A part of customer_trusted is followed whole; the first accelerometer object of a landing object
+    /// asks again for every person its source ever named, not only for those still in it. The others
+    /// would ask the same: of a landing object with hundreds of days, hundreds of times.
     async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Part, Asked, ()>, Error> {
         if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
             return Ok(Plan { units: vec![(part, vec![Asked::Whole])], ..Plan::nothing() });
@@ -65,6 +66,7 @@ impl Function for CustomerTrustedToCurated {
             return Ok(Plan::nothing());
         };
         let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
+        let manifest = manifest.filter(|manifest| manifest.value.lead() == Some(slice));
         let mut parts: BTreeMap<Part, Vec<Asked>> = BTreeMap::new();
         for person in manifest.iter().flat_map(|manifest| manifest.value.keys.keys()) {
             let asked = parts.entry(person.part(lake.settings.parts)).or_default();

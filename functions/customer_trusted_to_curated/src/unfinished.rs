@@ -357,7 +357,7 @@ impl Presence {
     }
 
     fn add(&mut self, manifest: &Manifest) {
-        let Some(slice) = manifest.slices.keys().next() else { return };
+        let Some(slice) = manifest.lead() else { return };
         let lead = slice.key(ACCELEROMETER_TRUSTED.location);
         for (person, span) in &manifest.keys {
             let Some(person) = self.people.get_mut(person) else { continue };

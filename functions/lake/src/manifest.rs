@@ -90,6 +90,12 @@ impl Manifest {
         current.map(|(key, _)| *key).collect()
     }
 
+    /// The first slice that was ever derived from it. Whatever changes in a manifest, each of its slices
+    /// is written after it: so that the event of this one stands for all where they would ask the same.
+    pub fn lead(&self) -> Option<Slice> {
+        self.slices.keys().next().copied()
+    }
+
     fn merged(before: Option<&Self>, landing: &ObjectKey, found: &Found) -> Self {
         let mut keys = before.map_or_else(BTreeMap::new, |before| before.keys.clone());
         keys.values_mut().for_each(|span| *span = None);

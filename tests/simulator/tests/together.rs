@@ -131,6 +131,52 @@ fn witnesses_that_changed_and_still_are_cost_a_look() {
     assert_eq!(calls.len(), expected, "{calls:#?}");
 }
 
+/// As where months of readings are handed in at once: each of the objects of its days would ask for
+/// everybody in it.
+#[test]
+fn the_first_day_of_a_landing_object_asks_for_all_of_its_people() {
+    const DAY_MS: i64 = 86_400_000;
+    let people = ["ada@test.com", "bea@test.com", "cyd@test.com"];
+    let reading = |day: usize| {
+        let time_ms = NOON_MS + day as i64 * DAY_MS;
+        json!({"user": people[day], "timestamp": time_ms, "x": 0.5, "y": 1, "z": 2}).to_string()
+    };
+    let store = MemoryStore::default();
+    let lake = open_with(&store, Policies::default(), 1);
+    let customers = people.map(|email| {
+        let customer = json!({
+            "email": email, "registrationDate": NOON_MS, "shareWithResearchAsOfDate": NOON_MS,
+        });
+        customer.to_string()
+    });
+    put(&store, "landing/customer/all.json", customers.concat());
+    put(&store, MORNING, (0..people.len()).map(reading).collect());
+    let to_trusted =
+        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
+    finish(&lake, &to_trusted);
+    let curated = || {
+        let keys = keys(&store, layout::CURATED_CUSTOMER);
+        let rows = |key| Derived::read(store.snapshot()[key].1.clone()).rows.len();
+        keys.iter().map(rows).sum::<usize>()
+    };
+
+    let days = keys(&store, layout::TRUSTED_ACCELEROMETER);
+    let [first, others @ ..] = days.as_slice() else { panic!("no day") };
+    assert_eq!(others.len(), 2);
+    assert!(curate(&lake, others).errors.is_empty());
+    assert_eq!(curated(), 0, "the first day has not asked yet");
+    assert!(curate(&lake, std::slice::from_ref(first)).errors.is_empty());
+    assert_eq!(curated(), people.len());
+
+    // The first day is gone, but not its object.
+    put(&store, MORNING, reading(2));
+    finish(&lake, &to_trusted);
+    assert!(curate(&lake, std::slice::from_ref(first)).errors.is_empty());
+    assert_eq!(curated(), 1);
+    let left = block_on(FunctionName::CustomerTrustedToCurated.unfinished(&lake)).unwrap();
+    assert_eq!(left, []);
+}
+
 #[test]
 fn a_manifest_that_cannot_be_read_costs_only_the_parts_of_its_people() {
     let store = trusted();

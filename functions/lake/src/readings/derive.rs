@@ -83,23 +83,27 @@ async fn attempt<R: Rule>(
     {
         return Ok(Attempt::Moved("the quarantine"));
     }
+    let mut readings = readings.map(|readings| {
+        let admitted = readings.admitted(&coverage);
+        (readings, admitted)
+    });
     let mut passing = Vec::new();
     for (slice, wanted, target) in &targets {
         let day = readings.as_ref().filter(|_| *wanted);
-        if day.is_some_and(|day| !day.is_held()) && !target.is_at(&version) {
+        if day.is_some_and(|(day, _)| !day.is_held()) && !target.is_at(&version) {
             passing.push(Wanted { date: slice.date, span: slice.span(), target });
             continue;
         }
-        let rows = || Sorted::admit::<R>(day, slice.date, &coverage);
+        let rows = || Sorted::admit::<R>(day, slice.date);
         let written = target.write(lake, R::TABLE, version.clone(), rows, report).await?;
         let Some(settled) = written else { return Ok(Attempt::Moved("the target")) };
         settle::<R>(lake, slice.date, target, &settled, report).await?;
     }
-    let Some(mut readings) = readings else { return Ok(Attempt::Done) };
-    for days in passing::passes(lake, &readings, passing) {
+    let Some((readings, admitted)) = &mut readings else { return Ok(Attempt::Done) };
+    for days in passing::passes(lake, readings, passing) {
         let noted: Vec<_> = days.iter().map(|day| (day.date, day.target)).collect();
         let derived =
-            passing::derive::<R>(lake, landing, &mut readings, &coverage, &version, days, report);
+            passing::derive::<R>(lake, landing, readings, admitted, &version, days, report);
         let Some(derived) = derived.await? else {
             return Ok(Attempt::Moved("the landing object or a target"));
         };

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 
+use super::Rule;
 use super::sorted::{Admitted, Sorted, keyed};
-use super::{Coverage, Rule};
 use crate::derivation::{Draft, Settled, Target, Waiting};
 use crate::error::Error;
 use crate::key::ObjectKey;
@@ -64,7 +64,7 @@ pub(super) async fn derive<R: Rule>(
     lake: &Lake,
     landing: &ObjectKey,
     sorted: &mut Sorted,
-    coverage: &Coverage,
+    from: &Admitted,
     version: &Version,
     days: Vec<Wanted<'_>>,
     report: &mut Report,
@@ -74,14 +74,13 @@ pub(super) async fn derive<R: Rule>(
     let Some(mut records) = opened.filter(|opened| Some(opened.version()) == noted.as_ref()) else {
         return Ok(None);
     };
-    // Whoever is in the object was numbered when it passed first.
-    let from = sorted.owners().admitted(coverage);
     let mut pass = Pass::begin(lake, R::TIME_COLUMN, days, version, R::TABLE)?;
     while let Some(piece) = records.next().await? {
         let Piece::Batch(batch) = piece else { continue };
         let Some((owners, _)) = keyed::<R>(&batch) else { continue };
         let numbers = sorted.owners().numbers::<R>(lake, owners);
-        pass.admit::<R>(&batch, &numbers, &from)?;
+        // Whoever is in the object was numbered when it passed first.
+        pass.admit::<R>(&batch, &numbers, from)?;
         pass.write(lake).await?;
     }
     pass.complete(lake, report).await

@@ -110,12 +110,6 @@ impl Owners {
         self.numbers.insert(owner.to_owned(), number);
         number
     }
-
-    /// From when on each owner's readings are admitted.
-    pub(super) fn admitted(&self, coverage: &Coverage) -> Admitted {
-        let from = |key| coverage.get(key).and_then(|cover| cover.from_ms);
-        self.hashes.iter().map(from).collect()
-    }
 }
 
 impl Sorted {
@@ -234,6 +228,12 @@ impl Sorted {
         self.days.get(&date).map_or(0, |day| day.records)
     }
 
+    /// From when on each owner's readings are admitted.
+    pub(super) fn admitted(&self, coverage: &Coverage) -> Admitted {
+        let from = |key| coverage.get(key).and_then(|cover| cover.from_ms);
+        self.owners.hashes.iter().map(from).collect()
+    }
+
     /// Whose the readings are.
     pub(super) fn owners(&mut self) -> &mut Owners {
         &mut self.owners
@@ -242,16 +242,13 @@ impl Sorted {
     /// The admitted rows of a day, in an order that depends on the rows alone; none if the day, or
     /// the object, is gone.
     pub(super) fn admit<R: Rule>(
-        readings: Option<&Self>,
+        readings: Option<&(Self, Admitted)>,
         date: ReadingDate,
-        coverage: &Coverage,
     ) -> Result<(RecordBatch, Ledger), Error> {
         let none = || Ok((RecordBatch::new_empty(R::TABLE.schema()), Ledger::default()));
-        let Some(readings) = readings else { return none() };
+        let Some((readings, from)) = readings else { return none() };
         match (&readings.held, readings.days.get(&date)) {
-            (Some(held), Some(day)) => {
-                Self::admit_day::<R>(held, day, &readings.owners.admitted(coverage))
-            }
+            (Some(held), Some(day)) => Self::admit_day::<R>(held, day, from),
             _ => none(),
         }
     }
