@@ -86,6 +86,24 @@ impl Target {
         Ok(done(&put, settled, report))
     }
 
+    /// Writes rows that are in order and come row group by row group; `None` if the target moved since
+    /// it was noted.
+    pub async fn write_each(
+        &self,
+        lake: &Lake,
+        table: &'static Table,
+        version: Version,
+        row_groups: impl Iterator<Item = Result<RecordBatch, Error>>,
+        ledger: Ledger,
+        report: &mut Report,
+    ) -> Result<Option<Settled>, Error> {
+        let mut draft = Draft::new(lake, self, table, version)?;
+        for rows in row_groups {
+            draft.sorted_row_group(rows?).await?;
+        }
+        draft.complete(ledger, report).await
+    }
+
     /// What there is to say of the target if it has the rows of this version already.
     pub fn settled(&self, version: &Version, report: &mut Report) -> Option<Settled> {
         let noted = self.noted.as_ref().filter(|noted| noted.footer.version == *version)?;

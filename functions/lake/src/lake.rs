@@ -16,7 +16,9 @@ use crate::key::{ETag, LakeKey, ObjectKey, Parts};
 use crate::layout::{LAYOUT_VERSION, SETTINGS};
 use crate::policy::{Changes, Policies};
 use crate::reader;
-use crate::store::{ByteRange, Object, ObjectMeta, Precondition, Store, StoreError, Upload};
+use crate::store::{
+    ByteRange, Object, ObjectMeta, Precondition, Store, StoreError, UPLOAD_BYTES_MAX, Upload,
+};
 use crate::tables::Table;
 
 /// What a lake records of itself when it is made.
@@ -83,7 +85,8 @@ impl Settings {
 /// - `concurrency` times a few `small_bytes_max` for the small ones, and
 /// - `large_max` times four times `held_bytes_max` for the large ones, of all invocations of the
 ///   process together: what is held, the same in order, the same encoded, and the numbers it is
-///   put in order by. What takes more is read again and written row group by row group, sorted
+///   put in order by; of readings less than twice `held_readings_bytes_max`, for there a row group at
+///   the most is copied in order. What takes more is read again and written row group by row group, sorted
 ///   within each; then there are `open_bytes_max` for the uploads that are open, or for customer
 ///   records that wait to be folded with those of other objects (and `small_bytes_max` more at the most
 ///   for each further object of the batch, which one write of a part for all of them is worth);
@@ -134,11 +137,16 @@ pub struct Bounds {
     /// Memory that the rows of one object may take while it is derived, bytes; beyond, they are dealt
     /// with as they pass.
     pub held_bytes_max: u64,
+    /// The same of readings, which are held with numbers in place of texts, put in order by their places
+    /// and, where a day has more than a row group of them, copied a row group at a time.
+    pub held_readings_bytes_max: u64,
     /// How many of the largest objects may be held at once.
     pub large_max: usize,
     /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
     /// left to another pass. Where nothing is uploaded so, what customer records may take that wait.
     pub open_bytes_max: u64,
+    /// What the store holds back of an upload at the most, beside the piece it is given, bytes.
+    pub upload_bytes_max: u64,
     /// Bytes that an upload is given at once.
     pub piece_bytes: usize,
     /// For how many days after its end a date is left alone before it is compacted.
@@ -169,8 +177,10 @@ impl Default for Bounds {
             row_group_rows: 128 << 10,
             small_bytes_max: 1 << 20,
             held_bytes_max: 12 << 20,
+            held_readings_bytes_max: 36 << 20,
             large_max: 1,
             open_bytes_max: 64 << 20,
+            upload_bytes_max: UPLOAD_BYTES_MAX,
             piece_bytes: 1 << 20,
             closed_after_days: 2,
             compacted_objects_min: 2,

@@ -2,16 +2,18 @@
 //! then by every other column.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
+use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Int64Type};
+use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt32Type};
 use arrow_array::{
-    ArrayAccessor, ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
-    StringArray, UInt32Array,
+    Array, ArrayAccessor, ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray,
+    RecordBatch, StringArray, UInt32Array,
 };
 use arrow_schema::{ArrowError, SchemaRef};
-use arrow_select::interleave::interleave_record_batch;
-use arrow_select::take::take_record_batch;
+use arrow_select::interleave::interleave;
+use arrow_select::take::take;
 
 /// Where a reading is among some batches.
 #[derive(Clone, Copy, Debug)]
@@ -57,51 +59,129 @@ pub fn in_order(
 }
 
 /// Some rows of some batches, in order, in one.
-///
-/// Numbers first: only rows of the same time are compared in full, and rows that come in order, as
-/// they do as a rule, are left as they are. Only then are they copied, once.
-pub fn these_in_order(
+fn these_in_order(
     schema: &SchemaRef,
     batches: &[RecordBatch],
     mut rows: Vec<Place>,
     time_column: &str,
 ) -> Result<RecordBatch, ArrowError> {
-    if !rows.is_sorted_by(|a, b| a.time_ms < b.time_ms) {
-        // Stable sorting takes what is sorted already, of many objects one after the other, as it is.
-        rows.sort_by_key(|row| row.time_ms);
-        let others: Vec<Column<'_>> = schema
-            .fields()
-            .iter()
-            .filter(|field| field.name() != time_column)
-            .map(|field| Column::of(batches, field.name()))
-            .collect::<Result<_, _>>()?;
-        for same in rows.chunk_by_mut(|a, b| a.time_ms == b.time_ms) {
-            same.sort_unstable_by(|a, b| {
-                let mut columns = others.iter().map(|column| column.compare(a.at(), b.at()));
-                columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
-            });
-        }
+    put_in_order(schema, batches, &mut rows, time_column)?;
+    copied(schema, batches, &rows)
+}
+
+/// Puts some rows of some batches in order, which may have numbers in place of texts.
+///
+/// Numbers first: only rows of the same time are compared in full, and rows that come in order, as
+/// they do as a rule, are left as they are. Only then are they [copied], once.
+pub fn put_in_order(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    rows: &mut [Place],
+    time_column: &str,
+) -> Result<(), ArrowError> {
+    if rows.is_sorted_by(|a, b| a.time_ms < b.time_ms) {
+        return Ok(());
     }
-    let copied = match batches {
-        _ if rows.is_empty() => return Ok(RecordBatch::new_empty(schema.clone())),
-        [batch] => {
-            let rows: UInt32Array = rows.iter().map(|row| row.row).collect();
-            take_record_batch(batch, &rows)?
+    // Stable sorting takes what is sorted already, of many objects one after the other, as it is.
+    rows.sort_by_key(|row| row.time_ms);
+    let others: Vec<Column<'_>> = schema
+        .fields()
+        .iter()
+        .filter(|field| field.name() != time_column)
+        .map(|field| Column::of(batches, field.name()))
+        .collect::<Result<_, _>>()?;
+    for same in rows.chunk_by_mut(|a, b| a.time_ms == b.time_ms) {
+        same.sort_unstable_by(|a, b| {
+            let mut columns = others.iter().map(|column| column.compare(a.at(), b.at()));
+            columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        });
+    }
+    Ok(())
+}
+
+/// Some rows of some batches, in one, with their texts.
+pub fn copied(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    rows: &[Place],
+) -> Result<RecordBatch, ArrowError> {
+    if rows.is_empty() {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    }
+    let of_one: Option<UInt32Array> =
+        (batches.len() == 1).then(|| rows.iter().map(|row| row.row).collect());
+    let of_many: Vec<(usize, usize)> = match of_one {
+        Some(_) => Vec::new(),
+        None => rows.iter().map(|row| (row.batch as usize, row.row as usize)).collect(),
+    };
+    let copied = |name: &str| -> Result<ArrayRef, ArrowError> {
+        let columns = columns(batches, name)?;
+        if let Some(numbered) = Numbered::of(&columns) {
+            return Ok(Arc::new(numbered.texts(rows)));
         }
-        _ => {
-            let batches: Vec<&RecordBatch> = batches.iter().collect();
-            let rows: Vec<_> =
-                rows.iter().map(|row| (row.batch as usize, row.row as usize)).collect();
-            interleave_record_batch(&batches, &rows)?
+        match (columns.as_slice(), &of_one) {
+            ([column], Some(rows)) => take(column, rows, None),
+            _ => {
+                let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
+                interleave(&columns, &of_many)
+            }
         }
     };
-    copied.with_schema(schema.clone())
+    let columns = schema.fields().iter().map(|field| copied(field.name()));
+    RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
+}
+
+/// The columns of that name, which all the batches have.
+fn columns<'a>(
+    batches: impl IntoIterator<Item = &'a RecordBatch>,
+    name: &str,
+) -> Result<Vec<&'a ArrayRef>, ArrowError> {
+    let missing = || ArrowError::SchemaError(format!("there is no column {name}"));
+    batches.into_iter().map(|it| it.column_by_name(name).ok_or_else(missing)).collect()
+}
+
+/// A column of texts in whose place there are numbers, each of the same text in all batches.
+pub struct Numbered<'a> {
+    numbers: Vec<&'a UInt32Array>,
+    texts: &'a StringArray,
+}
+
+impl<'a> Numbered<'a> {
+    fn of(columns: &[&'a ArrayRef]) -> Option<Self> {
+        let of = |column: &&'a ArrayRef| column.as_dictionary_opt::<UInt32Type>();
+        let columns = columns.iter().map(of).collect::<Option<Vec<_>>>()?;
+        let texts = columns.first()?.values();
+        let is_same = columns.iter().all(|column| Arc::ptr_eq(column.values(), texts));
+        let numbers = columns.iter().map(|column| column.keys()).collect();
+        is_same.then_some(Self { numbers, texts: texts.as_string_opt()? })
+    }
+
+    fn text(&self, number: u32) -> &'a str {
+        self.texts.value(number as usize)
+    }
+
+    fn compare(&self, a: (u32, u32), b: (u32, u32)) -> Ordering {
+        match (value(&self.numbers, a), value(&self.numbers, b)) {
+            (Some(a), Some(b)) if a != b => self.text(a).cmp(self.text(b)),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        }
+    }
+
+    fn texts(&self, rows: &[Place]) -> StringArray {
+        let text = |row: &Place| value(&self.numbers, row.at()).map(|number| self.text(number));
+        let bytes = rows.iter().map(|row| text(row).map_or(0, str::len)).sum();
+        let mut texts = StringBuilder::with_capacity(rows.len(), bytes);
+        rows.iter().for_each(|row| texts.append_option(text(row)));
+        texts.finish()
+    }
 }
 
 /// A column of some batches.
 pub enum Column<'a> {
     /// Of texts, in the order of their bytes.
     Texts(Vec<&'a StringArray>),
+    /// The same, with numbers in their place.
+    Numbered(Numbered<'a>),
     /// Of numbers.
     Ints(Vec<&'a Int32Array>),
     /// Of numbers.
@@ -116,11 +196,10 @@ impl<'a> Column<'a> {
         batches: impl IntoIterator<Item = &'a RecordBatch>,
         name: &str,
     ) -> Result<Self, ArrowError> {
-        let missing = || ArrowError::SchemaError(format!("there is no column {name}"));
-        let columns = batches.into_iter().map(|it| it.column_by_name(name).ok_or_else(missing));
-        let columns: Vec<&ArrayRef> = columns.collect::<Result<_, _>>()?;
+        let columns = columns(batches, name)?;
         let texts = columns.iter().map(|column| column.as_string_opt()).collect::<Option<_>>();
         let column = texts.map(Self::Texts);
+        let column = column.or_else(|| Numbered::of(&columns).map(Self::Numbered));
         let column = column.or_else(|| numbers(&columns).map(Self::Ints));
         let column = column.or_else(|| numbers(&columns).map(Self::Longs));
         let column = column.or_else(|| numbers(&columns).map(Self::Doubles));
@@ -133,6 +212,7 @@ impl<'a> Column<'a> {
     pub fn compare(&self, a: (u32, u32), b: (u32, u32)) -> Ordering {
         match self {
             Self::Texts(columns) => value(columns, a).cmp(&value(columns, b)),
+            Self::Numbered(column) => column.compare(a, b),
             Self::Ints(columns) => value(columns, a).cmp(&value(columns, b)),
             Self::Longs(columns) => value(columns, a).cmp(&value(columns, b)),
             Self::Doubles(columns) => match (value(columns, a), value(columns, b)) {
@@ -157,13 +237,12 @@ fn value<T: ArrayAccessor + Copy>(columns: &[T], (batch, row): (u32, u32)) -> Op
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow_array::types::Float64Type;
-    use arrow_array::{Array, BooleanArray};
+    use arrow_array::{BooleanArray, DictionaryArray};
     use arrow_ord::sort::{SortColumn, lexsort_to_indices};
     use arrow_select::concat::concat_batches;
     use arrow_select::filter::filter_record_batch;
+    use arrow_select::take::take_record_batch;
     use proptest::prelude::*;
 
     use super::*;
@@ -204,6 +283,24 @@ mod tests {
                 vec![Arc::new(times), Arc::new(serials), Arc::new(distances)];
             RecordBatch::try_new(Stream::StepTrainer.schema(), columns).unwrap()
         })
+    }
+
+    /// Accelerometer readings with numbers in place of their users.
+    fn numbered(batches: &[RecordBatch]) -> Vec<RecordBatch> {
+        let texts = ["b", "none", "a"];
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let numbered = |batch: &RecordBatch| {
+            let users = batch.column(0).as_string::<i32>().iter();
+            let number = |user| texts.iter().position(|text| *text == user).unwrap() as u32;
+            let numbers: UInt32Array = users.map(|user| user.map(number)).collect();
+            let users = DictionaryArray::try_new(numbers, Arc::clone(&values)).unwrap();
+            let mut columns = batch.columns().to_vec();
+            columns[0] = Arc::new(users);
+            let names = batch.schema_ref().fields().iter().map(|field| field.name());
+            let named = names.zip(columns).map(|(name, column)| (name, column, true));
+            RecordBatch::try_from_iter_with_nullable(named).unwrap()
+        };
+        batches.iter().map(numbered).collect()
     }
 
     /// As arrow sorts them: by time, then by the other columns.
@@ -249,8 +346,10 @@ mod tests {
                 places.extend(all.zip(&chosen).filter_map(|(place, is)| is.then_some(place)));
                 filtered.push(filter_record_batch(batch, &BooleanArray::from(chosen)).unwrap());
             }
-            let ordered = these_in_order(&schema, &batches, places, time).unwrap();
+            let ordered = these_in_order(&schema, &batches, places.clone(), time).unwrap();
             prop_assert_eq!(said(&ordered), said(&expected(&schema, &filtered, time)));
+            let numbered = these_in_order(&schema, &numbered(&batches), places, time).unwrap();
+            prop_assert_eq!(said(&numbered), said(&ordered));
 
             let (schema, time) = (Stream::StepTrainer.schema(), "sensorreadingtime");
             let ordered = in_order(&schema, &steps, time).unwrap();

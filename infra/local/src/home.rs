@@ -191,6 +191,8 @@ impl Home {
         lake.bounds.kept_when_written = &READ_NEXT;
         // In a folder a look costs less than to be listed.
         lake.bounds.looks_per_page = usize::MAX;
+        // What is uploaded is written to a file at once.
+        lake.bounds.upload_bytes_max = 0;
         // Nobody ends this process when its time is over.
         lake.bounds.compacted_date_bytes_max = u64::MAX;
         lake.clock = Arc::new(now_ms);

@@ -668,15 +668,18 @@ fn limit(bounds: &mut Bounds, memory: Memory) {
         Memory::Ample | Memory::OneAtATime => {}
         Memory::Pairs => {
             bounds.held_bytes_max = 600;
+            bounds.held_readings_bytes_max = 400;
             bounds.piece_bytes = 700;
         }
         Memory::Rows => {
             bounds.held_bytes_max = 120;
+            bounds.held_readings_bytes_max = 120;
             bounds.row_group_rows = 2;
             bounds.piece_bytes = 700;
         }
         Memory::Nothing => {
             bounds.held_bytes_max = 0;
+            bounds.held_readings_bytes_max = 0;
             bounds.row_group_rows = 1;
             bounds.open_bytes_max = 1;
             bounds.piece_bytes = 1;

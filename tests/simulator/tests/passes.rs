@@ -182,6 +182,7 @@ fn row_groups(objects: &Objects) -> usize {
 
 #[test]
 fn neither_bounds_nor_chunks_show_in_the_tables() {
+    const READINGS_HELD: u64 = 1 << 20;
     for (consent, pairing) in
         [(Consent::Any, Pairing::Timestamp), (Consent::AsOf, Pairing::Customer)]
     {
@@ -191,12 +192,21 @@ fn neither_bounds_nor_chunks_show_in_the_tables() {
         assert!(rows(&held).values().map(Vec::len).sum::<usize>() > 500);
         // Also where what was written as it passed is small: row groups that repeat well.
         let small = Bounds::default().small_bytes_max;
-        for (held_bytes_max, piece_bytes, small_bytes_max) in
-            [(4_000, 1_000, 200), (600, 1, 200), (4_000, 1_000, small)]
-        {
+        // And where long days are written row group by row group.
+        for (held_bytes_max, held_readings_bytes_max, piece_bytes, small_bytes_max) in [
+            (4_000, 2_500, 1_000, 200),
+            (600, 400, 1, 200),
+            (4_000, 2_500, 1_000, small),
+            (4_000, READINGS_HELD, 1_000, 200),
+        ] {
             let bounds = Bounds {
                 small_bytes_max,
                 held_bytes_max,
+                held_readings_bytes_max,
+                row_group_rows: match held_readings_bytes_max {
+                    READINGS_HELD => 20,
+                    _ => Bounds::default().row_group_rows,
+                },
                 open_bytes_max: 1,
                 piece_bytes,
                 ..Bounds::default()

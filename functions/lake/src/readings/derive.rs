@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::passing::{self, Wanted};
-use super::sorted::Sorted;
+use super::sorted::{Ordered, Sorted};
 use super::{Coverage, Rule, rule_of};
 use crate::derivation::{Settled, Target};
 use crate::error::Error;
@@ -94,8 +94,19 @@ async fn attempt<R: Rule>(
             passing.push(Wanted { date: slice.date, span: slice.span(), target });
             continue;
         }
-        let rows = || Sorted::admit::<R>(day, slice.date);
-        let written = target.write(lake, R::TABLE, version.clone(), rows, report).await?;
+        let row_group_rows = lake.bounds.row_group_rows;
+        let is_long = day.is_some_and(|(day, _)| day.records(slice.date) > row_group_rows as u64);
+        let written = if is_long && !target.is_at(&version) {
+            let ordered = Ordered::admit::<R>(day, slice.date)?;
+            let (groups, ledger) = (ordered.row_groups::<R>(row_group_rows), ordered.ledger);
+            target.write_each(lake, R::TABLE, version.clone(), groups, ledger, report).await?
+        } else {
+            let rows = || {
+                let ordered = Ordered::admit::<R>(day, slice.date)?;
+                Ok((ordered.rows::<R>()?, ordered.ledger))
+            };
+            target.write(lake, R::TABLE, version.clone(), rows, report).await?
+        };
         let Some(settled) = written else { return Ok(Attempt::Moved("the target")) };
         settle::<R>(lake, slice.date, target, &settled, report).await?;
     }

@@ -20,7 +20,6 @@ use crate::landing::{Piece, Records};
 use crate::layout::{DAY_MS, ReadingDate, Span};
 use crate::object::{Ledger, Version};
 use crate::report::Report;
-use crate::store::UPLOAD_BYTES_MAX;
 
 /// Buckets of one pass, about.
 const BUCKETS: usize = 32;
@@ -43,7 +42,7 @@ pub(super) fn passes<'a>(
     let mut passes: Vec<Vec<Wanted<'a>>> = Vec::new();
     let mut left = 0;
     for day in days {
-        let upload = UPLOAD_BYTES_MAX + lake.bounds.piece_bytes as u64;
+        let upload = lake.bounds.upload_bytes_max + lake.bounds.piece_bytes as u64;
         let takes = upload.min(sorted.records(day.date) * ENCODED_ROW_BYTES);
         match passes.last_mut() {
             Some(pass) if takes <= left => {

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch, StringArray};
-use arrow_schema::ArrowError;
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, UInt32Array};
+use arrow_schema::{ArrowError, Field, Schema};
 
 use super::{Coverage, Rule};
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::landing::{Landed, Piece, Records, row_bytes};
 use crate::layout::{DAY_MS, ReadingDate, Slice, Span};
 use crate::manifest::{Content, Found};
 use crate::object::Ledger;
-use crate::order::{Place, these_in_order};
+use crate::order::{Place, copied, put_in_order};
 use crate::quarantine::Lines;
 
 /// The readings of a landing object, sorted by day and key.
@@ -28,8 +29,9 @@ pub(super) struct Sorted {
     pub(super) landed: Landed,
     /// What there is to say of it in the manifest.
     pub(super) found: Found,
-    /// The rows; `None` if they are too many to be held.
-    held: Option<Vec<Chunk>>,
+    /// The rows as they were decoded, with the number of each one's owner in place of the text; `None`
+    /// if they are too many to be held.
+    held: Option<Vec<RecordBatch>>,
     owners: Owners,
     /// The time range of each owner's readings, by number.
     spans: Vec<Span>,
@@ -43,17 +45,11 @@ pub(super) struct Owners {
     hashes: Vec<KeyHash>,
 }
 
-/// Readings as they were decoded, with the number of each one's key.
-struct Chunk {
-    batch: RecordBatch,
-    keys: Vec<u32>,
-}
-
 /// The readings of a day.
 struct Day {
     span: Span,
     records: u64,
-    /// Chunk and rows, in the order of the landing object.
+    /// Numbers of a batch and of rows of it, in the order of the landing object.
     rows: Vec<(usize, Vec<u32>)>,
 }
 
@@ -110,6 +106,14 @@ impl Owners {
         self.numbers.insert(owner.to_owned(), number);
         number
     }
+
+    /// The owners, by number.
+    fn texts(&self) -> ArrayRef {
+        let mut texts: Vec<(&str, u32)> =
+            self.numbers.iter().map(|(text, number)| (text.as_str(), *number)).collect();
+        texts.sort_unstable_by_key(|(_, number)| *number);
+        Arc::new(StringArray::from_iter_values(texts.into_iter().map(|(text, _)| text)))
+    }
 }
 
 impl Sorted {
@@ -122,20 +126,23 @@ impl Sorted {
             let mut sorted = Self::new();
             let mut lines = Lines::new(lake);
             let mut held_bytes = 0;
-            let held_bytes_max = records.held_bytes_max(lake);
-            let is_all = held_bytes_max >= lake.bounds.held_bytes_max;
+            let room_bytes = records.held_bytes_max(lake);
+            let is_all = room_bytes >= lake.bounds.held_bytes_max;
+            let held_bytes_max = match is_all {
+                true => lake.bounds.held_readings_bytes_max,
+                false => room_bytes,
+            };
             while let Some(piece) = records.next().await? {
                 match piece {
                     Piece::Fragment(fragment) => lines.add(landing, &fragment)?,
                     Piece::Batch(batch) => {
-                        held_bytes += row_bytes(&batch);
+                        held_bytes += sorted.add::<R>(lake, &batch)?;
                         if held_bytes > held_bytes_max {
                             sorted.let_go();
                             if !is_all {
                                 break;
                             }
                         }
-                        sorted.add::<R>(lake, batch);
                     }
                 }
             }
@@ -150,6 +157,7 @@ impl Sorted {
                 continue;
             }
             sorted.find_keys();
+            sorted.name_owners::<R>()?;
             sorted.landed = records.landed(lines);
             sorted.found.content = Content::of(&sorted.landed);
             let source = Source::of(landing);
@@ -179,15 +187,16 @@ impl Sorted {
         }
     }
 
-    fn add<R: Rule>(&mut self, lake: &Lake, batch: RecordBatch) {
-        let Some((owners, times)) = keyed::<R>(&batch) else { return };
-        let keys = self.owners.numbers::<R>(lake, owners);
-        let chunk = self.held.as_ref().map(Vec::len);
+    /// Adds readings; returns the memory they take that are held, bytes.
+    fn add<R: Rule>(&mut self, lake: &Lake, batch: &RecordBatch) -> Result<u64, Error> {
+        let Some((owners, times)) = keyed::<R>(batch) else { return Ok(0) };
+        let numbers = self.owners.numbers::<R>(lake, owners);
+        let held = self.held.as_ref().map(Vec::len);
         let mut row = 0;
         // Readings come by day, as a rule.
         for same in times.chunk_by(|a, b| a.div_euclid(DAY_MS) == b.div_euclid(DAY_MS)) {
             let rows = row as u32..(row + same.len()) as u32;
-            for (time_ms, number) in same.iter().copied().zip(&keys[row..]) {
+            for (time_ms, number) in same.iter().copied().zip(&numbers[row..]) {
                 // They are numbered as they come.
                 match self.spans.get_mut(*number as usize) {
                     Some(span) => span.include(time_ms),
@@ -199,13 +208,28 @@ impl Sorted {
             let day = self.days.entry(date).or_insert_with(|| Day::at(same[0]));
             day.records += same.len() as u64;
             same.iter().for_each(|time_ms| day.span.include(*time_ms));
-            if let Some(chunk) = chunk {
-                day.add(chunk, rows);
+            if let Some(held) = held {
+                day.add(held, rows);
             }
         }
-        if let Some(held) = &mut self.held {
-            held.push(Chunk { batch, keys });
+        let Some(held) = &mut self.held else { return Ok(0) };
+        let numbered = with_owners::<R>(batch, Arc::new(UInt32Array::from(numbers)))?;
+        let bytes = row_bytes(&numbered);
+        held.push(numbered);
+        Ok(bytes)
+    }
+
+    /// Says what the numbers of owners stand for.
+    fn name_owners<R: Rule>(&mut self) -> Result<(), Error> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        let texts = self.owners.texts();
+        for batch in held {
+            let numbers = batch.column_by_name(R::KEY_COLUMN).and_then(|it| it.as_primitive_opt());
+            let Some(numbers) = numbers.cloned() else { continue };
+            let owners = DictionaryArray::<UInt32Type>::try_new(numbers, Arc::clone(&texts));
+            *batch = with_owners::<R>(batch, Arc::new(owners.map_err(failed::<R>)?))?;
         }
+        Ok(())
     }
 
     /// By whom the readings are found, once all were added. Texts that stand for one person have
@@ -238,46 +262,90 @@ impl Sorted {
     pub(super) fn owners(&mut self) -> &mut Owners {
         &mut self.owners
     }
+}
 
-    /// The admitted rows of a day, in an order that depends on the rows alone; none if the day, or
-    /// the object, is gone.
+/// The admitted rows of a day, in an order that depends on the rows alone.
+pub(super) struct Ordered {
+    batches: Vec<RecordBatch>,
+    places: Vec<Place>,
+    /// How the readings of the day were decided on.
+    pub(super) ledger: Ledger,
+}
+
+impl Ordered {
+    /// None if the day, or the object, is gone.
     pub(super) fn admit<R: Rule>(
-        readings: Option<&(Self, Admitted)>,
+        readings: Option<&(Sorted, Admitted)>,
         date: ReadingDate,
-    ) -> Result<(RecordBatch, Ledger), Error> {
-        let none = || Ok((RecordBatch::new_empty(R::TABLE.schema()), Ledger::default()));
-        let Some((readings, from)) = readings else { return none() };
+    ) -> Result<Self, Error> {
+        let none = Self { batches: Vec::new(), places: Vec::new(), ledger: Ledger::default() };
+        let Some((readings, from)) = readings else { return Ok(none) };
         match (&readings.held, readings.days.get(&date)) {
-            (Some(held), Some(day)) => Self::admit_day::<R>(held, day, from),
-            _ => none(),
+            (Some(held), Some(day)) => Self::of_day::<R>(held, day, from).map_err(failed::<R>),
+            _ => Ok(none),
         }
     }
 
-    fn admit_day<R: Rule>(
-        held: &[Chunk],
+    fn of_day<R: Rule>(
+        held: &[RecordBatch],
         day: &Day,
         from: &Admitted,
-    ) -> Result<(RecordBatch, Ledger), Error> {
-        let failed = |error: ArrowError| Error::Encode {
-            what: R::TABLE.name.to_owned(),
-            source: error.into(),
-        };
-        let mut ledger = Ledger::default();
-        let mut admitted = Vec::new();
+    ) -> Result<Self, ArrowError> {
+        let (mut ledger, mut places) = (Ledger::default(), Vec::new());
         let mut batches: Vec<RecordBatch> = Vec::new();
         for (number, rows) in &day.rows {
-            let (chunk, batch) = (&held[*number], batches.len() as u32);
-            let Some((_, times)) = keyed::<R>(&chunk.batch) else { continue };
-            admitted.extend(rows.iter().filter_map(|row| {
+            let (readings, batch) = (&held[*number], batches.len() as u32);
+            let schema = readings.schema_ref();
+            let times = readings.column(schema.index_of(R::TIME_COLUMN)?);
+            let times = times.as_primitive::<Int64Type>().values();
+            let owners = readings.column(schema.index_of(R::KEY_COLUMN)?);
+            let owners = owners.as_dictionary::<UInt32Type>().keys().values();
+            places.extend(rows.iter().filter_map(|row| {
                 let place = Place { time_ms: times[*row as usize], batch, row: *row };
-                let from_ms = from[chunk.keys[*row as usize] as usize];
+                let from_ms = from[owners[*row as usize] as usize];
                 ledger.judge(place.time_ms, from_ms).then_some(place)
             }));
-            batches.push(chunk.batch.clone());
+            batches.push(readings.clone());
         }
-        let rows = these_in_order(&R::TABLE.schema(), &batches, admitted, R::TIME_COLUMN);
-        Ok((rows.map_err(failed)?, ledger))
+        put_in_order(&R::TABLE.schema(), &batches, &mut places, R::TIME_COLUMN)?;
+        Ok(Self { batches, places, ledger })
     }
+
+    /// All of them.
+    pub(super) fn rows<R: Rule>(&self) -> Result<RecordBatch, Error> {
+        copied(&R::TABLE.schema(), &self.batches, &self.places).map_err(failed::<R>)
+    }
+
+    /// So many at a time.
+    pub(super) fn row_groups<R: Rule>(
+        &self,
+        rows_max: usize,
+    ) -> impl Iterator<Item = Result<RecordBatch, Error>> {
+        let groups = self.places.chunks(rows_max.max(1));
+        groups.map(|rows| copied(&R::TABLE.schema(), &self.batches, rows).map_err(failed::<R>))
+    }
+}
+
+/// Readings with something else in place of their owners' texts.
+fn with_owners<R: Rule>(readings: &RecordBatch, owners: ArrayRef) -> Result<RecordBatch, Error> {
+    let is_owner = |field: &Field| field.name() == R::KEY_COLUMN;
+    let field = |field: &Arc<Field>| match is_owner(field) {
+        true => Arc::new(field.as_ref().clone().with_data_type(owners.data_type().clone())),
+        false => Arc::clone(field),
+    };
+    let schema = readings.schema_ref();
+    let fields: Vec<_> = schema.fields().iter().map(field).collect();
+    let columns = schema.fields().iter().zip(readings.columns());
+    let columns = columns.map(|(field, column)| match is_owner(field) {
+        true => Arc::clone(&owners),
+        false => Arc::clone(column),
+    });
+    let replaced = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.collect());
+    replaced.map_err(failed::<R>)
+}
+
+fn failed<R: Rule>(error: ArrowError) -> Error {
+    Error::Encode { what: R::TABLE.name.to_owned(), source: error.into() }
 }
 
 impl Day {
@@ -285,10 +353,10 @@ impl Day {
         Self { span: Span::at(time_ms), records: 0, rows: Vec::new() }
     }
 
-    fn add(&mut self, chunk: usize, added: Range<u32>) {
+    fn add(&mut self, batch: usize, added: Range<u32>) {
         match self.rows.last_mut() {
-            Some((last, rows)) if *last == chunk => rows.extend(added),
-            _ => self.rows.push((chunk, added.collect())),
+            Some((last, rows)) if *last == batch => rows.extend(added),
+            _ => self.rows.push((batch, added.collect())),
         }
     }
 
