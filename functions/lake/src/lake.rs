@@ -85,11 +85,11 @@ impl Settings {
 /// - `concurrency` times a few `small_bytes_max` for the small ones, and
 /// - `large_max` times four times `held_bytes_max` for the large ones, of all invocations of the
 ///   process together: what is held, the same in order, the same encoded, and the numbers it is
-///   put in order by; of readings less than twice `held_readings_bytes_max`, for there a row group at
-///   the most is copied in order. What takes more is read again and written row group by row group, sorted
-///   within each; then there are `open_bytes_max` for the uploads that are open, or for customer
-///   records that wait to be folded with those of other objects (and `small_bytes_max` more at the most
-///   for each further object of the batch, which one write of a part for all of them is worth);
+///   put in order by; of readings `held_readings_bytes_max`, and what a row group of them takes. What
+///   takes more is read again and written row group by row group, sorted within each; then there are
+///   `open_bytes_max` for the uploads that are open, or for customer records that wait to be folded
+///   with those of other objects (and `small_bytes_max` more at the most for each further object of
+///   the batch, which one write of a part for all of them is worth);
 ///
 /// beside `cache_bytes_max` (in machine_learning_curated `large_max` times as much again at the most, for
 /// the readings of all days that are put together), the reader (a batch, the longest record and a few
@@ -137,8 +137,8 @@ pub struct Bounds {
     /// Memory that the rows of one object may take while it is derived, bytes; beyond, they are dealt
     /// with as they pass.
     pub held_bytes_max: u64,
-    /// The same of readings, which are held with numbers in place of texts, put in order by their places
-    /// and, where a day has more than a row group of them, copied a row group at a time.
+    /// The same of readings, with their places in order: they are held with numbers in place of texts,
+    /// and where a day has more than a row group of them, they are copied a row group at a time.
     pub held_readings_bytes_max: u64,
     /// How many of the largest objects may be held at once.
     pub large_max: usize,
@@ -177,7 +177,7 @@ impl Default for Bounds {
             row_group_rows: 128 << 10,
             small_bytes_max: 1 << 20,
             held_bytes_max: 12 << 20,
-            held_readings_bytes_max: 36 << 20,
+            held_readings_bytes_max: 54 << 20,
             large_max: 1,
             open_bytes_max: 64 << 20,
             upload_bytes_max: UPLOAD_BYTES_MAX,

@@ -668,12 +668,12 @@ fn limit(bounds: &mut Bounds, memory: Memory) {
         Memory::Ample | Memory::OneAtATime => {}
         Memory::Pairs => {
             bounds.held_bytes_max = 600;
-            bounds.held_readings_bytes_max = 400;
+            bounds.held_readings_bytes_max = 600;
             bounds.piece_bytes = 700;
         }
         Memory::Rows => {
             bounds.held_bytes_max = 120;
-            bounds.held_readings_bytes_max = 120;
+            bounds.held_readings_bytes_max = 180;
             bounds.row_group_rows = 2;
             bounds.piece_bytes = 700;
         }

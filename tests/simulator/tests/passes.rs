@@ -194,9 +194,9 @@ fn neither_bounds_nor_chunks_show_in_the_tables() {
         let small = Bounds::default().small_bytes_max;
         // And where long days are written row group by row group.
         for (held_bytes_max, held_readings_bytes_max, piece_bytes, small_bytes_max) in [
-            (4_000, 2_500, 1_000, 200),
-            (600, 400, 1, 200),
-            (4_000, 2_500, 1_000, small),
+            (4_000, 4_000, 1_000, 200),
+            (600, 600, 1, 200),
+            (4_000, 4_000, 1_000, small),
             (4_000, READINGS_HELD, 1_000, 200),
         ] {
             let bounds = Bounds {

@@ -38,6 +38,10 @@ pub(super) struct Sorted {
     days: BTreeMap<ReadingDate, Day>,
 }
 
+/// Memory that a reading takes beside its values, bytes: its number among those of its day, and its
+/// place when these are put in order.
+const PLACE_BYTES: u64 = (size_of::<u32>() + size_of::<Place>()) as u64;
+
 /// Whose the readings are.
 #[derive(Default)]
 pub(super) struct Owners {
@@ -128,15 +132,16 @@ impl Sorted {
             let mut held_bytes = 0;
             let room_bytes = records.held_bytes_max(lake);
             let is_all = room_bytes >= lake.bounds.held_bytes_max;
-            let held_bytes_max = match is_all {
-                true => lake.bounds.held_readings_bytes_max,
-                false => room_bytes,
+            let (held_bytes_max, place_bytes) = match is_all {
+                true => (lake.bounds.held_readings_bytes_max, PLACE_BYTES),
+                false => (room_bytes, 0),
             };
             while let Some(piece) = records.next().await? {
                 match piece {
                     Piece::Fragment(fragment) => lines.add(landing, &fragment)?,
                     Piece::Batch(batch) => {
                         held_bytes += sorted.add::<R>(lake, &batch)?;
+                        held_bytes += batch.num_rows() as u64 * place_bytes;
                         if held_bytes > held_bytes_max {
                             sorted.let_go();
                             if !is_all {
