@@ -157,11 +157,6 @@ impl<'a> Draft<'a> {
         Ok(Self { target, table, version, encoder, pieces, rows: 0 })
     }
 
-    /// Whether it has no rows yet.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-
     /// Adds rows as one row group, in an order that depends on the rows alone.
     pub async fn row_group(
         &mut self,

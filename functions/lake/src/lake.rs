@@ -92,7 +92,8 @@ impl Settings {
 ///   the batch, which one write of a part for all of them is worth);
 ///
 /// beside `cache_bytes_max` (in machine_learning_curated `large_max` times as much again at the most, for
-/// the readings of all days that are put together), the reader (a batch, the longest record and a few
+/// the readings of small objects that are put together; of others, those of a stretch of time, of about
+/// `held_bytes_max` and of twice that at the most), the reader (a batch, the longest record and a few
 /// hundred KiB), and what grows with the people, not with their readings: the register parts, and 150
 /// bytes or so for each distinct key of a landing object.
 ///

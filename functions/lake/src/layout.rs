@@ -98,6 +98,32 @@ impl Span {
     pub fn overlaps(self, other: Self) -> bool {
         self.first_ms <= other.last_ms && other.first_ms <= self.last_ms
     }
+
+    /// Whether all of another is in it.
+    pub fn contains(self, other: Self) -> bool {
+        self.first_ms <= other.first_ms && other.last_ms <= self.last_ms
+    }
+
+    /// What the two have in common; `None` if that is nothing.
+    pub fn common(self, other: Self) -> Option<Self> {
+        self.overlaps(other).then(|| Self {
+            first_ms: self.first_ms.max(other.first_ms),
+            last_ms: self.last_ms.min(other.last_ms),
+        })
+    }
+
+    /// Its length, milliseconds.
+    pub fn length_ms(self) -> u64 {
+        self.last_ms.abs_diff(self.first_ms).saturating_add(1)
+    }
+
+    /// Its halves, the first one first; `None` of a single millisecond.
+    pub fn halves(self) -> Option<[Self; 2]> {
+        let Self { first_ms, last_ms } = self;
+        let middle_ms = first_ms.saturating_add_unsigned(last_ms.abs_diff(first_ms) / 2);
+        let second = Self { first_ms: middle_ms.saturating_add(1), last_ms };
+        (first_ms < last_ms).then_some([Self { first_ms, last_ms: middle_ms }, second])
+    }
 }
 
 /// Names an object of readings: the same in every zone, so that a neighbour finds it by a listing.
@@ -359,6 +385,20 @@ mod tests {
         ));
         assert_eq!(Slice::of_key(&key, TRUSTED_ACCELEROMETER), Some(slice));
         assert_eq!(Slice::of_key(&key, TRUSTED_STEP_TRAINER), None);
+    }
+
+    #[test]
+    fn halves_of_a_span_have_each_of_its_times_once() {
+        let span = |first_ms, last_ms| Span { first_ms, last_ms };
+        for (first_ms, last_ms) in [(-3, -2), (-3, 0), (-1, 0), (0, 1), (4, 6), (5, 8)] {
+            let [first, second] = span(first_ms, last_ms).halves().unwrap();
+            assert_eq!((first.first_ms, second.last_ms), (first_ms, last_ms));
+            assert_eq!(first.last_ms + 1, second.first_ms);
+            assert!(first.length_ms().abs_diff(second.length_ms()) <= 1);
+        }
+        assert_eq!(span(7, 7).halves(), None);
+        let all = span(i64::MIN, i64::MAX);
+        assert_eq!(all.halves(), Some([span(i64::MIN, -1), span(0, i64::MAX)]));
     }
 
     #[test]

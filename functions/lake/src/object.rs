@@ -5,16 +5,20 @@
 //!
 //! Objects of any size are written row group by row group ([`Encoder`]), and read so ([`open`]).
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{RecordBatch, RecordBatchReader, UInt32Array};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
+use arrow_select::take::take_record_batch;
 use bytes::{Buf, Bytes};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
@@ -280,9 +284,10 @@ fn read_rows<T: ChunkReader + 'static>(
     builder: ParquetRecordBatchReaderBuilder<T>,
     rows: i64,
 ) -> Result<RecordBatch, ParquetError> {
-    let schema = Arc::new(Schema::new(builder.schema().fields().clone()));
     let rows = usize::try_from(rows).unwrap_or(0).max(1);
-    let batches = builder.with_batch_size(rows).build()?.map(|batch| {
+    let reader = builder.with_batch_size(rows).build()?;
+    let schema = Arc::new(Schema::new(reader.schema().fields().clone()));
+    let batches = reader.map(|batch| {
         let batch = batch?;
         batch.with_schema(Arc::clone(&schema))
     });
@@ -436,6 +441,16 @@ impl Opened {
         };
         Some(Span { first_ms: *times.min_opt()?, last_ms: *times.max_opt()? })
     }
+
+    /// Rows of a row group.
+    pub fn group_rows(&self, group: usize) -> u64 {
+        match &self.parts {
+            Parts::Whole(batch) => batch.num_rows() as u64,
+            Parts::Groups(metadata) => {
+                u64::try_from(metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
+            }
+        }
+    }
 }
 
 /// Reads a row group of an object; `None` if the object moved since it was opened.
@@ -449,27 +464,75 @@ pub async fn read_group(
         Parts::Whole(batch) => return Ok(Some(batch.clone())),
         Parts::Groups(metadata) => metadata,
     };
+    let window = window(lake, key, &opened.etag, metadata, group).await?;
+    let read = window.map(|window| {
+        read_rows(window.group(metadata, group), metadata.metadata().row_group(group).num_rows())
+    });
+    read.transpose().map_err(|error| unreadable(key, &error))
+}
+
+/// Reads those rows of a row group whose times, by which it is sorted, lie in a span; `None` if the
+/// object moved since it was opened. Nothing else is kept in memory for them.
+pub async fn read_within(
+    lake: &Lake,
+    key: &ObjectKey,
+    opened: &Versioned<Opened>,
+    group: usize,
+    column: &str,
+    span: Span,
+) -> Result<Option<RecordBatch>, Error> {
+    if opened.value.span(group, column).is_some_and(|all| span.contains(all)) {
+        return read_group(lake, key, opened, group).await;
+    }
+    let within = match &opened.value.parts {
+        Parts::Whole(batch) => copy_within(batch, column, span).map(Some),
+        Parts::Groups(metadata) => {
+            let window = window(lake, key, &opened.etag, metadata, group).await?;
+            window.map(|window| window.rows_within(metadata, group, column, span)).transpose()
+        }
+    };
+    within.map_err(|error| unreadable(key, &error))
+}
+
+/// The numbers of the rows, which are sorted by a column of times, whose times lie in a span.
+fn range_within(
+    rows: &RecordBatch,
+    column: &str,
+    span: Span,
+) -> Result<Range<usize>, ParquetError> {
+    let times = rows.column(rows.schema_ref().index_of(column)?).as_primitive::<Int64Type>();
+    let first = times.values().partition_point(|time| *time < span.first_ms);
+    let end = times.values().partition_point(|time| *time <= span.last_ms);
+    Ok(first..end.max(first))
+}
+
+fn copy_within(rows: &RecordBatch, column: &str, span: Span) -> Result<RecordBatch, ParquetError> {
+    let Range { start, end } = range_within(rows, column, span)?;
+    if (start, end) == (0, rows.num_rows()) {
+        return Ok(rows.clone());
+    }
+    Ok(take_record_batch(rows, &UInt32Array::from_iter_values(start as u32..end as u32))?)
+}
+
+/// Fetches a row group; `None` if the object is not this version of it any more.
+async fn window(
+    lake: &Lake,
+    key: &ObjectKey,
+    etag: &ETag,
+    metadata: &ArrowReaderMetadata,
+    group: usize,
+) -> Result<Option<Window>, Error> {
     let columns = metadata.metadata().row_group(group).columns().iter();
     let ranges: Vec<(u64, u64)> = columns.map(|column| column.byte_range()).collect();
     let start = ranges.iter().map(|(start, _)| *start).min().unwrap_or(0);
     let end = ranges.iter().map(|(start, length)| start + length).max().unwrap_or(0);
-    let Some(object) = lake.store.get(key, ByteRange::Bounded(start..end)).await? else {
-        return Ok(None);
-    };
-    if object.meta.etag != opened.etag {
-        return Ok(None);
-    }
-    let window = Window { start, bytes: object.bytes, size: object.meta.size_bytes };
-    let read = || -> Result<RecordBatch, ParquetError> {
-        let rows = metadata.metadata().row_group(group).num_rows();
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(window, metadata.clone())
-            .with_row_groups(vec![group]);
-        read_rows(builder, rows)
-    };
-    read().map(Some).map_err(|error| unreadable(key, &error))
+    let object = lake.store.get(key, ByteRange::Bounded(start..end)).await?;
+    let unmoved = object.filter(|object| object.meta.etag == *etag);
+    Ok(unmoved.map(|Object { meta, bytes }| Window { start, bytes, size: meta.size_bytes }))
 }
 
 /// A stretch of an object, at its place.
+#[derive(Clone)]
 struct Window {
     start: u64,
     bytes: Bytes,
@@ -477,6 +540,32 @@ struct Window {
 }
 
 impl Window {
+    fn group(
+        self,
+        metadata: &ArrowReaderMetadata,
+        group: usize,
+    ) -> ParquetRecordBatchReaderBuilder<Self> {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(self, metadata.clone())
+            .with_row_groups(vec![group])
+    }
+
+    /// Rows of the row group it is of: first the times are read, then pages that have some of them.
+    fn rows_within(
+        self,
+        metadata: &ArrowReaderMetadata,
+        group: usize,
+        column: &str,
+        span: Span,
+    ) -> Result<RecordBatch, ParquetError> {
+        let all = metadata.metadata().row_group(group).num_rows();
+        let times = ProjectionMask::columns(metadata.parquet_schema(), [column]);
+        let times = read_rows(self.clone().group(metadata, group).with_projection(times), all)?;
+        let Range { start, end } = range_within(&times, column, span)?;
+        drop(times);
+        let rows = self.group(metadata, group).with_offset(start).with_limit(end - start);
+        read_rows(rows, (end - start) as i64)
+    }
+
     fn slice(&self, start: u64, length: Option<usize>) -> Result<Bytes, ParquetError> {
         let from = start.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
         let slice = from.and_then(|from| {

@@ -10,15 +10,17 @@
 //! One object for each object of step_trainer_trusted, joined with the objects of
 //! accelerometer_trusted of that day whose time range overlaps. Where the readings of these are few
 //! enough to be kept in memory, they are put together in one order of time, for as many neighbours as
-//! there is room for at once, and the pairs are made in the order of the rows: so they are encoded as
-//! they come, however many they are. Else it goes object by object and row group by row group, so that
-//! memory is bounded by a few objects and what may be held of the pairs.
+//! there is room for at once; else those of a stretch of time after the other are, for all neighbours at
+//! once. Pairs are made in the order of the rows, so that they are encoded as they come, however many
+//! they are, and a row group ends by their bytes: which way it was shows in none of them.
 //!
 //! Why no slow write wins over a newer one: the target is noted before its inputs are read, carries
 //! their versions, and those never come back, since they carry revisions themselves.
 
 mod join;
 mod motions;
+mod rows;
+mod stretches;
 mod transform;
 mod unfinished;
 
@@ -43,7 +45,7 @@ use lake::store::{ObjectMeta, Pages};
 use lake::tables::MACHINE_LEARNING_CURATED;
 use tokio::sync::OnceCell;
 
-use self::join::Joined;
+use self::motions::MOTION_TIME;
 pub use self::motions::Motions;
 pub use self::transform::{Naming, Owners, Pairs, Steps};
 
@@ -174,6 +176,33 @@ impl Day {
         overlapping.map(|(number, _)| number)
     }
 
+    /// The time range of one.
+    fn span(&self, number: usize) -> Span {
+        self.objects[number].0.span()
+    }
+
+    /// The first stretch of a span of which the objects have so many bytes, if their readings lie evenly
+    /// in their time ranges: a millisecond at the least.
+    fn stretch(&self, all: Span, bytes_max: u64) -> Span {
+        let bytes = |stretch: Span| -> u64 {
+            self.overlapping(stretch).map(|number| self.bytes_within(number, stretch)).sum()
+        };
+        let until = |last_ms| Span { last_ms, ..all };
+        let mut last = all;
+        while let Some([first, second]) = last.halves() {
+            last = if bytes(until(second.first_ms)) > bytes_max { first } else { second };
+        }
+        until(last.first_ms)
+    }
+
+    /// The share that a stretch has of the bytes of one.
+    fn bytes_within(&self, number: usize, stretch: Span) -> u64 {
+        let (span, size_bytes) = (self.span(number), self.meta(number).size_bytes);
+        let Some(common) = span.common(stretch) else { return 0 };
+        let share = u128::from(size_bytes) * u128::from(common.length_ms());
+        u64::try_from(share / u128::from(span.length_ms())).unwrap_or(size_bytes)
+    }
+
     /// What was listed of one.
     fn meta(&self, number: usize) -> &ObjectMeta {
         &self.objects[number].1
@@ -187,6 +216,9 @@ impl Day {
         self.overlapping(slice.span()).map(|number| self.meta(number).clone()).collect()
     }
 }
+
+/// What came of a slice: nothing yet where something moved.
+type Derived = Result<Option<Report>, Error>;
 
 /// One attempt at some slices of a day; returns those of which something moved.
 ///
@@ -209,13 +241,12 @@ async fn attempt_derive(
         .await?;
     let day = Arc::new(Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?);
     // One that cannot be derived does not cost its neighbours.
-    let mut derived: Vec<(Slice, Result<Option<Report>, Error>)> = Vec::new();
+    let mut derived: Vec<(Slice, Derived)> = Vec::new();
     for Group { slices, inputs } in Group::all(lake, &day, noted) {
-        let inputs = &inputs;
-        let derive =
-            |(slice, target)| async move { (slice, derive(lake, slice, target, inputs).await) };
-        let slices = stream::iter(slices).map(derive).buffered(lake.bounds.concurrency);
-        derived.extend(slices.collect::<Vec<_>>().await);
+        derived.extend(match inputs.size {
+            Size::Few { .. } => derive_together(lake, slices, &inputs).await,
+            Size::Many { are_small } => stretches::derive(lake, &day, are_small, &slices).await,
+        });
     }
     let mut report = Report::default();
     let mut moved = BTreeSet::new();
@@ -228,8 +259,8 @@ async fn attempt_derive(
     Ok((report, moved))
 }
 
-/// Slices of a day that are derived from readings which are put together once for all of them; or those
-/// of which each has too many.
+/// Slices of a day that are derived from readings which are put together once for all of them: at once,
+/// or stretch by stretch where each of them has too many.
 struct Group {
     slices: Vec<(Slice, Target)>,
     inputs: Inputs,
@@ -240,10 +271,32 @@ struct Inputs {
     day: Arc<Day>,
     /// Accelerometer objects that overlap any of the slices, by their numbers in the listing.
     objects: BTreeSet<usize>,
-    /// Their size, bytes, if their readings may be put together: those of each slice then, and of all.
-    size_bytes: Option<u64>,
-    /// Their readings, if they could be.
+    size: Size,
+    /// Their readings, if they could be put together at once.
     together: OnceCell<Option<Together>>,
+}
+
+/// How large accelerometer objects are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Size {
+    /// Their readings may be put together at once.
+    Few { bytes: u64 },
+    /// They are too many, of small objects, or of some that are not.
+    Many { are_small: bool },
+}
+
+impl Size {
+    fn of<'a>(lake: &Lake, listed: impl Iterator<Item = &'a ObjectMeta>) -> Self {
+        let (mut bytes, mut are_small) = (0, true);
+        for meta in listed {
+            bytes += meta.size_bytes;
+            are_small &= meta.size_bytes <= lake.bounds.small_bytes_max;
+        }
+        match are_small && bytes <= together_bytes_max(lake) {
+            true => Self::Few { bytes },
+            false => Self::Many { are_small },
+        }
+    }
 }
 
 impl Group {
@@ -252,9 +305,9 @@ impl Group {
         let mut groups: Vec<Self> = Vec::new();
         for (slice, target) in slices {
             let own: Vec<usize> = day.overlapping(slice.span()).collect();
-            let size_bytes = few_bytes(lake, own.iter().map(|number| day.meta(*number)));
+            let size = Size::of(lake, own.iter().map(|number| day.meta(*number)));
             if let Some(group) = groups.last_mut()
-                && group.inputs.take(lake, &own, size_bytes)
+                && group.inputs.take(lake, &own, size)
             {
                 group.slices.push((slice, target));
                 continue;
@@ -262,7 +315,7 @@ impl Group {
             let inputs = Inputs {
                 day: Arc::clone(day),
                 objects: own.into_iter().collect(),
-                size_bytes,
+                size,
                 together: OnceCell::new(),
             };
             groups.push(Self { slices: vec![(slice, target)], inputs });
@@ -273,22 +326,19 @@ impl Group {
 
 impl Inputs {
     /// Takes those of another slice too, if all may be put together then; or if none may.
-    fn take(&mut self, lake: &Lake, own: &[usize], own_bytes: Option<u64>) -> bool {
-        match (self.size_bytes, own_bytes) {
-            (Some(size_bytes), Some(_)) => {
-                let others = own.iter().filter(|number| !self.objects.contains(number));
-                let others_bytes: u64 = others.map(|it| self.day.meta(*it).size_bytes).sum();
-                let size_bytes = size_bytes + others_bytes;
-                if size_bytes > together_bytes_max(lake) {
-                    return false;
-                }
-                self.size_bytes = Some(size_bytes);
-                self.objects.extend(own);
-                true
-            }
-            (None, None) => true,
-            _ => false,
+    fn take(&mut self, lake: &Lake, own: &[usize], own_size: Size) -> bool {
+        let (Size::Few { bytes }, Size::Few { .. }) = (self.size, own_size) else {
+            return self.size == own_size;
+        };
+        let others = own.iter().filter(|number| !self.objects.contains(number));
+        let others_bytes: u64 = others.map(|number| self.day.meta(*number).size_bytes).sum();
+        let bytes = bytes + others_bytes;
+        if bytes > together_bytes_max(lake) {
+            return false;
         }
+        self.size = Size::Few { bytes };
+        self.objects.extend(own);
+        true
     }
 
     /// The readings of all the slices' objects; whoever asks first puts them together. `None` if one of
@@ -309,21 +359,15 @@ impl Inputs {
 /// decoded they take some fifteen times as much, and up to as much again in one order of time.
 const TOGETHER_SHARE: u64 = 24;
 
-/// Memory that a reading takes which is put together, bytes, about.
-const MOTION_BYTES: u64 = 96;
+/// Memory that a reading takes which is put in order, bytes, about.
+const READING_BYTES: u64 = 96;
 
 fn together_bytes_max(lake: &Lake) -> u64 {
     lake.bounds.cache_bytes_max as u64 / TOGETHER_SHARE
 }
 
-/// The size of objects whose readings may be put together, bytes; `None` if these are too many.
-fn few_bytes<'a>(lake: &Lake, listed: impl Iterator<Item = &'a ObjectMeta>) -> Option<u64> {
-    let small = |meta: &ObjectMeta| {
-        (meta.size_bytes <= lake.bounds.small_bytes_max).then_some(meta.size_bytes)
-    };
-    let size_bytes = listed.map(small).sum::<Option<u64>>()?;
-    (size_bytes <= together_bytes_max(lake)).then_some(size_bytes)
-}
+/// All times there are.
+const ALWAYS: Span = Span { first_ms: i64::MIN, last_ms: i64::MAX };
 
 /// Readings of some objects that were put together, and the room they take.
 struct Together {
@@ -350,12 +394,12 @@ impl PutTogether {
         let Some(opened) = opened else { return Ok(Self::Moved) };
         let bytes_max = lake.bounds.cache_bytes_max as u64;
         let rows: u64 = opened.iter().map(|input| input.opened.value.rows).sum();
-        if rows * MOTION_BYTES > bytes_max {
+        if rows * READING_BYTES > bytes_max {
             return Ok(Self::TooMany);
         }
         let (mut batches, mut bytes) = (Vec::with_capacity(opened.len()), 0);
         for input in &opened {
-            match input.read_all(lake, bytes_max - bytes).await? {
+            match input.within(lake, MOTION_TIME, ALWAYS, bytes_max - bytes).await? {
                 Read::All(read, size) => {
                     batches.extend(read);
                     bytes += size;
@@ -364,73 +408,90 @@ impl PutTogether {
                 Read::TooMuch => return Ok(Self::TooMany),
             }
         }
-        let motions = Motions::merged(&batches, join::naming(lake)).map_err(join::failed)?;
+        let motions = Motions::merged(&batches, join::naming(lake)).map_err(rows::failed)?;
         Ok(Self::Done(Together { motions, _room: room }))
     }
 }
 
-/// Derives a slice; `None` if something moved.
-async fn derive(
+/// Derives slices whose readings are put together at once, a few slices at a time.
+async fn derive_together(
     lake: &Lake,
-    slice: Slice,
-    target: Target,
+    slices: Vec<(Slice, Target)>,
     inputs: &Inputs,
-) -> Result<Option<Report>, Error> {
+) -> Vec<(Slice, Derived)> {
+    let derive = |of: (Slice, Target)| async move { (of.0, derive(lake, of, inputs).await) };
+    stream::iter(slices).map(derive).buffered(lake.bounds.concurrency).collect().await
+}
+
+/// What there is to do for a slice.
+enum Asked {
+    /// Nothing more.
+    Settled(Report),
+    /// To start over.
+    Moved,
+    /// To join its step readings.
+    Join { steps: Input, version: Version },
+}
+
+/// Asks what there is to do for a slice.
+async fn ask(lake: &Lake, slice: Slice, target: &Target, day: &Day) -> Result<Asked, Error> {
     let key = slice.key(layout::TRUSTED_STEP_TRAINER);
     let Some(steps) = object::note(lake, &key).await? else {
-        return Ok(Some(Report::default()));
+        return Ok(Asked::Settled(Report::default()));
     };
-    let motions = inputs.day.motions(slice, steps.rows);
-    let version = version(lake, &steps.etag, &motions);
+    let version = version(lake, &steps.etag, &day.motions(slice, steps.rows));
     let mut report = Report::default();
-    let settled = match target.settled(&version, &mut report) {
-        Some(settled) => Some(settled),
-        None => {
-            let Some(steps) = Input::open(lake, steps.meta(key)).await? else { return Ok(None) };
-            join_all(lake, &target, version, &steps, motions, inputs, &mut report).await?
-        }
-    };
+    if let Some(settled) = target.settled(&version, &mut report) {
+        let settled = settle(lake, slice, target, Some(settled), report).await?;
+        return Ok(settled.map_or(Asked::Moved, Asked::Settled));
+    }
+    let steps = Input::open(lake, steps.meta(key)).await?;
+    Ok(steps.map_or(Asked::Moved, |steps| Asked::Join { steps, version }))
+}
+
+/// Adds the partition of a target that is right; `None` if it is not.
+async fn settle(
+    lake: &Lake,
+    slice: Slice,
+    target: &Target,
+    settled: Option<Settled>,
+    report: Report,
+) -> Derived {
     let Some(settled) = settled else { return Ok(None) };
     let table = &MACHINE_LEARNING_CURATED;
     partitions::settle(lake, table, slice.date, &target.key, settled.occupancy).await?;
     Ok(Some(report))
 }
 
-/// Writes a target from its inputs; `None` if it, or one of them, moved.
-///
-/// In which way depends on these inputs alone, and not on what else is derived at the same time: row
-/// groups begin elsewhere in the other.
-async fn join_all(
-    lake: &Lake,
-    target: &Target,
-    version: Version,
-    steps: &Input,
-    motions: Vec<ObjectMeta>,
-    inputs: &Inputs,
-    report: &mut Report,
-) -> Result<Option<Settled>, Error> {
-    if !motions.is_empty() && inputs.size_bytes.is_some() {
-        let own;
-        let together = match inputs.together(lake).await {
-            Some(together) => Some(together),
-            None => {
-                own = PutTogether::of(lake, motions.clone()).await?;
-                match &own {
-                    PutTogether::Done(own) => Some(own),
-                    PutTogether::Moved => return Ok(None),
-                    PutTogether::TooMany => None,
+/// Derives a slice from readings that are put together; if those of its group cannot be, from its own.
+async fn derive(lake: &Lake, of: (Slice, Target), inputs: &Inputs) -> Derived {
+    let (slice, target) = &of;
+    let (steps, version) = match ask(lake, *slice, target, &inputs.day).await? {
+        Asked::Settled(report) => return Ok(Some(report)),
+        Asked::Moved => return Ok(None),
+        Asked::Join { steps, version } => (steps, version),
+    };
+    let own;
+    let together = match inputs.together(lake).await {
+        Some(together) => together,
+        None => {
+            let listed = inputs.day.motions(*slice, steps.opened.value.rows);
+            own = PutTogether::of(lake, listed).await?;
+            match &own {
+                PutTogether::Done(own) => own,
+                PutTogether::Moved => return Ok(None),
+                PutTogether::TooMany => {
+                    drop(steps);
+                    let derived = stretches::derive(lake, &inputs.day, true, &[of]).await;
+                    return derived.into_iter().next().map_or(Ok(None), |(_, derived)| derived);
                 }
             }
-        };
-        if let Some(Together { motions, .. }) = together {
-            match join::together(lake, target, version.clone(), steps, motions, report).await? {
-                Joined::Settled(settled) => return Ok(Some(settled)),
-                Joined::Moved => return Ok(None),
-                Joined::TooMany => {}
-            }
         }
-    }
-    join::apart(lake, target, version, steps, &motions, report).await
+    };
+    let (mut report, motions) = (Report::default(), &together.motions);
+    let settled =
+        join::together(lake, target, version, steps, slice.span(), motions, &mut report).await?;
+    settle(lake, *slice, target, settled, report).await
 }
 
 /// An object the rows are made of.
@@ -447,17 +508,53 @@ impl Input {
         Ok(unmoved.map(|opened| Self { key: listed.key, opened }))
     }
 
-    /// A row group; `None` if the object moved.
-    async fn read(&self, lake: &Lake, group: usize) -> Result<Option<RecordBatch>, Error> {
-        object::read_group(lake, &self.key, &self.opened, group).await
+    /// The row groups that may have rows of a time within a span.
+    fn groups_within(&self, column: &str, span: Span) -> Vec<usize> {
+        let opened = &self.opened.value;
+        let within =
+            |group: &usize| opened.span(*group, column).is_none_or(|known| known.overlaps(span));
+        (0..opened.groups()).filter(within).collect()
     }
 
-    /// All row groups, each of which is sorted by time, unless they take more than so much memory.
-    async fn read_all(&self, lake: &Lake, bytes_max: u64) -> Result<Read, Error> {
+    /// The rows of a row group, which is sorted by a column of times, whose times lie in a span; `None`
+    /// if the object moved.
+    async fn group_within(
+        &self,
+        lake: &Lake,
+        group: usize,
+        column: &str,
+        span: Span,
+    ) -> Result<Option<RecordBatch>, Error> {
+        object::read_within(lake, &self.key, &self.opened, group, column, span).await
+    }
+
+    /// The rows whose times lie in a span, unless they take more than so much memory: those of each row
+    /// group, in the order of time.
+    async fn within(
+        &self,
+        lake: &Lake,
+        column: &str,
+        span: Span,
+        bytes_max: u64,
+    ) -> Result<Read, Error> {
+        // What the footer tells of row groups that are all within it is looked at first.
+        let opened = &self.opened.value;
+        let is_within =
+            |group: &usize| opened.span(*group, column).is_some_and(|known| span.contains(known));
+        let known: u64 =
+            (0..opened.groups()).filter(is_within).map(|group| opened.group_rows(group)).sum();
+        if known * READING_BYTES > bytes_max {
+            return Ok(Read::TooMuch);
+        }
         let (mut read, mut bytes) = (Vec::new(), 0);
-        for group in 0..self.opened.value.groups() {
-            let Some(batch) = self.read(lake, group).await? else { return Ok(Read::Moved) };
-            bytes += row_bytes(&batch);
+        for group in self.groups_within(column, span) {
+            let Some(batch) = self.group_within(lake, group, column, span).await? else {
+                return Ok(Read::Moved);
+            };
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            bytes += row_bytes(&batch).max(batch.num_rows() as u64 * READING_BYTES);
             if bytes > bytes_max {
                 return Ok(Read::TooMuch);
             }
@@ -467,13 +564,13 @@ impl Input {
     }
 }
 
-/// What came of reading an object whole.
+/// What came of reading rows of an object.
 enum Read {
-    /// Its row groups, and the memory they take, bytes.
+    /// They, and the memory they take in order, bytes.
     All(Vec<RecordBatch>, u64),
-    /// It moved.
+    /// The object moved.
     Moved,
-    /// It takes too much memory.
+    /// They take too much memory.
     TooMuch,
 }
 
@@ -509,5 +606,42 @@ fn version(lake: &Lake, steps: &ETag, motions: &[ObjectMeta]) -> Version {
         policies: changes.pairing.max(changes.identity),
         source: steps.as_str().to_owned(),
         digest: digest.finish(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lake::key::Source;
+
+    use super::*;
+
+    const FIRST_MS: i64 = 1_687_046_400_000;
+
+    fn object(number: u64, first_ms: i64, last_ms: i64, size_bytes: u64) -> (Slice, ObjectMeta) {
+        let source = Source::of(&ObjectKey::new(number.to_string()));
+        let (first_ms, last_ms) = (FIRST_MS + first_ms, FIRST_MS + last_ms);
+        let date = ReadingDate::of(FIRST_MS).unwrap();
+        let slice = Slice { date, first_ms, last_ms, source };
+        let key = slice.key(layout::TRUSTED_ACCELEROMETER);
+        (slice, ObjectMeta { key, etag: ETag::new("e"), size_bytes })
+    }
+
+    #[test]
+    fn a_stretch_is_as_long_as_there_is_room_for_its_readings() {
+        let objects = vec![object(0, 0, 999, 1_000), object(1, 500, 999, 1_500)];
+        let day = Day { objects };
+        let stretch = |first_ms, last_ms, bytes_max| {
+            let (first_ms, last_ms) = (FIRST_MS + first_ms, FIRST_MS + last_ms);
+            day.stretch(Span { first_ms, last_ms }, bytes_max).last_ms - FIRST_MS
+        };
+        // A byte a millisecond, and from the middle on three more.
+        assert_eq!(stretch(0, 2_000, 100), 99);
+        assert_eq!(stretch(400, 2_000, 100), 499);
+        assert_eq!(stretch(450, 2_000, 100), 511);
+        assert_eq!(stretch(600, 2_000, 100), 624);
+        assert_eq!(stretch(950, 2_000, 200), 2_000);
+        assert_eq!(stretch(600, 610, 100), 610);
+        assert_eq!(stretch(600, 2_000, 0), 600, "a millisecond at the least");
+        assert_eq!(stretch(1_000, 2_000, 0), 2_000, "of which no object has one");
     }
 }

@@ -15,7 +15,6 @@ use arrow_array::{
 };
 use arrow_schema::ArrowError;
 use lake::key::{KeyHash, LakeKey};
-use lake::layout::Span;
 use lake::order::Place;
 use lake::search::before;
 
@@ -56,18 +55,6 @@ impl Motions {
     /// Those of a batch, which is sorted by time.
     pub fn of(batch: &RecordBatch, naming: Naming<'_>) -> Result<Self, ArrowError> {
         Self::merged(std::slice::from_ref(batch), naming)
-    }
-
-    /// Those of a batch, which is sorted by time, that lie in a span of time.
-    pub(crate) fn within(
-        batch: RecordBatch,
-        span: Span,
-        naming: Naming<'_>,
-    ) -> Result<Self, ArrowError> {
-        let times = times(&batch, MOTION_TIME)?;
-        let first = times.partition_point(|time| *time < span.first_ms);
-        let count = times[first..].partition_point(|time| *time <= span.last_ms);
-        Self::of(&batch.slice(first, count), naming)
     }
 
     /// Those of many batches, each of which is sorted by time.

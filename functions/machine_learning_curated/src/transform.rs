@@ -16,7 +16,6 @@ use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
 use arrow_select::take::take;
 use lake::key::{KeyHash, LakeKey};
-use lake::layout::Span;
 use lake::order::Column;
 use lake::policy::Identity;
 use lake::search::before;
@@ -90,7 +89,6 @@ pub struct Pairs<'a> {
     /// The accelerometer reading that comes next, and with which step reading.
     motion: usize,
     with: usize,
-    is_over: bool,
 }
 
 /// Memory that a row takes beside its texts, bytes: two times, a distance, three axes and where the texts
@@ -128,7 +126,6 @@ impl<'a> Pairs<'a> {
             first: 0,
             motion: 0,
             with: 0,
-            is_over: false,
         })
     }
 
@@ -143,9 +140,10 @@ impl<'a> Pairs<'a> {
         std::iter::from_fn(|| self.pair()).take(pairs_max).collect()
     }
 
-    /// The next pairs, until the rows they make would take so many bytes with the texts in each of them:
-    /// so that it depends on the rows alone how many they are.
-    pub(crate) fn find_bytes(&mut self, bytes_max: u64) -> Vec<Pair> {
+    /// The next pairs, until the rows they make take so many bytes with the texts in each of them, and how
+    /// many they take: so that it depends on the rows alone how many they are. One at the least, if there
+    /// is one.
+    pub(crate) fn find_bytes(&mut self, bytes_max: u64) -> (Vec<Pair>, u64) {
         let (mut found, mut bytes) = (Vec::new(), 0);
         while (bytes < bytes_max || found.is_empty())
             && let Some(pair) = self.pair()
@@ -154,22 +152,14 @@ impl<'a> Pairs<'a> {
             bytes += NUMBERS_BYTES + serial + self.motions.user_bytes(pair.motion as usize);
             found.push(pair);
         }
-        found
-    }
-
-    /// Whether nothing is left to be found.
-    pub(crate) fn are_all_found(&self) -> bool {
-        self.is_over
+        (found, bytes)
     }
 
     /// The next step reading and accelerometer reading that make a row.
     fn pair(&mut self) -> Option<Pair> {
         loop {
             let Some(step) = self.same.get(self.with).copied() else {
-                self.is_over = self.next_time().is_none();
-                if self.is_over {
-                    return None;
-                }
+                self.next_time()?;
                 continue;
             };
             if self.motions.time_ms(self.motion) != Some(self.step_times[step as usize]) {
@@ -272,22 +262,13 @@ fn text_bytes(texts: &DictionaryArray<UInt32Type>, row: usize) -> u64 {
 }
 
 /// Rows with the texts in each of them.
-fn plain(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn plain(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let plain = |column: &ArrayRef| match column.as_any_dictionary_opt() {
         None => Ok(Arc::clone(column)),
         Some(texts) => take(texts.values(), texts.keys(), None),
     };
     let columns = rows.columns().iter().map(plain).collect::<Result<_, _>>()?;
     RecordBatch::try_new(MACHINE_LEARNING_CURATED.schema(), columns)
-}
-
-/// First and last time of rows that are sorted by it; `None` without rows.
-pub(crate) fn span_of(rows: &RecordBatch, time_column: &str) -> Result<Option<Span>, ArrowError> {
-    let times = times(rows, time_column)?;
-    Ok(times
-        .first()
-        .zip(times.last())
-        .map(|(first, last)| Span { first_ms: *first, last_ms: *last }))
 }
 
 /// The devices of some step readings.
@@ -430,7 +411,7 @@ mod tests {
                 let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
                 let all = pairs.find(usize::MAX);
                 prop_assert_eq!(all.len(), expected.len());
-                prop_assert!(pairs.are_all_found());
+                prop_assert!(pairs.find(1).is_empty());
                 let rows = plain(&pairs.rows(&all).unwrap()).unwrap();
                 if identity == Identity::Clear {
                     let texts = |name| strings(&rows, name).unwrap().iter().flatten();
@@ -446,7 +427,7 @@ mod tests {
                 let few: Vec<RecordBatch> = std::iter::from_fn(|| pairs.next(2).unwrap()).collect();
                 prop_assert_eq!(&concat_batches(&table.schema(), &few).unwrap(), &rows);
                 let mut pairs = Pairs::new(&steps, &motions, owners, &key).unwrap();
-                let found = std::iter::from_fn(|| Some(pairs.find_bytes(200))).take_while(|it| !it.is_empty());
+                let found = std::iter::from_fn(|| Some(pairs.find_bytes(200).0)).take_while(|it| !it.is_empty());
                 let found: Vec<Pair> = found.flatten().collect();
                 prop_assert_eq!(plain(&pairs.rows(&found).unwrap()).unwrap(), rows);
             }
@@ -459,10 +440,9 @@ mod tests {
             (motions(&[("A", 2), ("b", 2), ("b", 3)]), motions(&[("a", 1), ("a", 4)]));
         let naming = Naming { identity, key };
         let merged = Motions::merged(&[first.clone(), second.clone()], naming).unwrap();
-        let span = span_of(&steps, STEP_TIME).unwrap().unwrap();
         let apart = [first, second].map(|batch| {
             let batch = in_order(&batch.schema(), &[batch], MOTION_TIME).unwrap();
-            Motions::within(batch, span, naming).unwrap()
+            Motions::of(&batch, naming).unwrap()
         });
         let paired = |motions: &[Motions]| {
             let mut rows = Vec::new();

@@ -225,11 +225,12 @@ fn neither_bounds_nor_chunks_show_in_the_tables() {
     }
 }
 
-/// Four objects of each sensor on one day, each of which overlaps its neighbours.
+/// Four objects of each sensor on one day, each of which overlaps its neighbours; of each millisecond
+/// there are some readings.
 fn overlapping() -> Vec<(&'static str, Bytes)> {
     let [customers, ..] = feeds();
     let times = |object: i64| {
-        (0..120_i64).map(move |k| (k % PEOPLE, FIRST_MS + DAY_MS / 2 + (object * 60 + k) * 60_000))
+        (0..120_i64).map(move |k| (k % PEOPLE, FIRST_MS + DAY_MS / 2 + object * 60 + k))
     };
     let motions = |object| {
         lines(times(object).map(|(person, time_ms)| {
@@ -256,56 +257,179 @@ fn overlapping() -> Vec<(&'static str, Bytes)> {
     ]
 }
 
-/// Objects of a day whose inputs are put together once for all of them, for some, or for each alone: it
-/// shows in no byte, also where they have several row groups.
+/// The same, and on top of them many readings of one millisecond, in two objects of each sensor.
+fn crowded() -> Vec<(&'static str, Bytes)> {
+    let time_ms = FIRST_MS + DAY_MS / 2 + 100;
+    let motions = |from: i64| {
+        lines((from..from + 75).map(|k| {
+            let user = format!("{}@test.com", k % PEOPLE);
+            json!({"user": user, "timestamp": time_ms, "x": 0.5, "y": k * 37 % 150, "z": 1})
+        }))
+    };
+    let steps = |count: i64| {
+        lines((0..count).map(|k| {
+            let serial = format!("D-{}", k % PEOPLE);
+            json!({"sensorReadingTime": time_ms, "serialNumber": serial, "distanceFromObject": k})
+        }))
+    };
+    let mut feeds = overlapping();
+    feeds.push(("landing/accelerometer/4.json", motions(0)));
+    feeds.push(("landing/accelerometer/5.json", motions(75)));
+    feeds.push(("landing/step_trainer/4.json", steps(3)));
+    feeds.push(("landing/step_trainer/5.json", steps(150)));
+    feeds
+}
+
+/// How much may be held when the objects of a day are joined, and how many are asked for at once.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    /// Of the objects that are joined while they are derived.
+    inputs_held_bytes_max: u64,
+    /// Enough for three of them where it is not said.
+    cache_bytes_max: Option<usize>,
+    small_bytes_max: u64,
+    open_bytes_max: u64,
+    at_once: usize,
+    is_damaged: bool,
+}
+
+impl How {
+    /// All readings of a day may be put together at once.
+    fn together(inputs_held_bytes_max: u64) -> Self {
+        let Bounds { small_bytes_max, open_bytes_max, .. } = Bounds::default();
+        Self {
+            inputs_held_bytes_max,
+            cache_bytes_max: Some(1 << 30),
+            small_bytes_max,
+            open_bytes_max,
+            at_once: usize::MAX,
+            is_damaged: false,
+        }
+    }
+
+    /// No more may be put together than some eighty.
+    fn by_stretches(self) -> Self {
+        Self { cache_bytes_max: Some(0), ..self }
+    }
+}
+
+/// What is joined of some feeds.
+fn joined(feeds: &[(&str, Bytes)], policies: Policies, how: How) -> Objects {
+    const FUNCTION: FunctionName = FunctionName::MachineLearningCurated;
+    let (store, mut lake) = landed(feeds, policies, usize::MAX);
+    lake.bounds.held_bytes_max = how.inputs_held_bytes_max;
+    for function in FunctionName::ALL.into_iter().filter(|function| *function < FUNCTION) {
+        while let unfinished = block_on(function.unfinished(&lake)).unwrap()
+            && !unfinished.is_empty()
+        {
+            assert_eq!(invoke(&lake, function, &unfinished, usize::MAX), 0);
+        }
+    }
+    let motions = store.snapshot().into_iter();
+    let motions = motions.filter(|(key, _)| key.after("trusted/accelerometer/").is_some());
+    let sizes: Vec<usize> = motions.map(|(_, (_, bytes))| bytes.len()).collect();
+    lake.bounds.held_bytes_max = 4_000;
+    lake.bounds.small_bytes_max = how.small_bytes_max;
+    lake.bounds.open_bytes_max = how.open_bytes_max;
+    lake.bounds.cache_bytes_max = how
+        .cache_bytes_max
+        .unwrap_or_else(|| 24 * 3 * sizes.iter().max().copied().unwrap_or_default());
+    let keys: Vec<ObjectKey> = block_on(FUNCTION.unfinished(&lake)).unwrap();
+    assert_eq!((2 * sizes.len(), keys.len()), (feeds.len() - 1, feeds.len() / 2));
+    if how.is_damaged {
+        let last = store.snapshot().into_keys();
+        let last = last.filter(|key| key.after("trusted/accelerometer/").is_some()).last();
+        let bytes = Bytes::from_static(b"no Parquet");
+        block_on(store.put(&last.unwrap(), bytes, Precondition::None)).unwrap();
+    }
+    let errors = invoke(&lake, FUNCTION, &keys, how.at_once);
+    // All of a day are asked for again.
+    assert_eq!(errors, if how.is_damaged { keys.len() } else { 0 });
+    let mut objects = store.snapshot();
+    objects.retain(|key, _| key.after("curated/machine_learning/").is_some());
+    objects
+}
+
+/// Objects of a day whose inputs are put together once for all of them, for some, or for each alone, at
+/// once or by stretches of time: it shows in no byte, also where they have several row groups.
 #[test]
 fn what_else_is_derived_of_a_day_shows_in_no_byte() {
     let others =
         Policies { pairing: Pairing::Customer, identity: Identity::None, ..Policies::default() };
-    [Policies::default(), others].into_iter().for_each(shows_in_no_byte);
+    for policies in [Policies::default(), others] {
+        for inputs_held_bytes_max in [Bounds::default().held_bytes_max, 1_000] {
+            shows_in_no_byte(policies, How::together(inputs_held_bytes_max));
+        }
+    }
 }
 
-fn shows_in_no_byte(policies: Policies) {
-    const FUNCTION: FunctionName = FunctionName::MachineLearningCurated;
-    let derived = |cache_bytes_max: Option<usize>, at_once: usize, is_damaged: bool| {
-        let (store, mut lake) = landed(&overlapping(), policies, usize::MAX);
-        for function in FunctionName::ALL.into_iter().filter(|function| *function < FUNCTION) {
-            while let unfinished = block_on(function.unfinished(&lake)).unwrap()
-                && !unfinished.is_empty()
-            {
-                assert_eq!(invoke(&lake, function, &unfinished, usize::MAX), 0);
-            }
-        }
-        let motions = store.snapshot().into_iter();
-        let motions = motions.filter(|(key, _)| key.after("trusted/accelerometer/").is_some());
-        let sizes: Vec<usize> = motions.map(|(_, (_, bytes))| bytes.len()).collect();
-        lake.bounds.held_bytes_max = 4_000;
-        lake.bounds.cache_bytes_max = cache_bytes_max
-            .unwrap_or_else(|| 24 * 3 * sizes.iter().max().copied().unwrap_or_default());
-        let keys: Vec<ObjectKey> = block_on(FUNCTION.unfinished(&lake)).unwrap();
-        assert_eq!((sizes.len(), keys.len()), (4, 4));
-        if is_damaged {
-            let last = store.snapshot().into_keys();
-            let last = last.filter(|key| key.after("trusted/accelerometer/").is_some()).last();
-            let bytes = Bytes::from_static(b"no Parquet");
-            block_on(store.put(&last.unwrap(), bytes, Precondition::None)).unwrap();
-        }
-        let errors = invoke(&lake, FUNCTION, &keys, at_once);
-        // All of a day are asked for again.
-        assert_eq!(errors, if is_damaged { 4 } else { 0 });
-        let mut objects = store.snapshot();
-        objects.retain(|key, _| key.after("curated/machine_learning/").is_some());
-        objects
-    };
-    let ample = Some(1 << 30);
-    let together = derived(ample, usize::MAX, false);
+fn shows_in_no_byte(policies: Policies, how: How) {
+    let derived = |how| joined(&overlapping(), policies, how);
+    let together = derived(how);
     assert!(row_groups(&together) > 1, "it does not pass");
     assert!(rows(&together).values().map(Vec::len).sum::<usize>() > 300);
-    assert!(derived(ample, 1, false) == together, "one by one");
-    assert!(derived(None, usize::MAX, false) == together, "three neighbours have room at once");
-    let apart = derived(Some(0), usize::MAX, false);
-    assert!(rows(&apart) == rows(&together), "object by object");
-    assert!(apart != together, "there is no other way");
+    let stretches = how.by_stretches();
+    let same = [
+        How { at_once: 1, ..how },
+        // Three neighbours have room at once.
+        How { cache_bytes_max: None, ..how },
+        stretches,
+        How { at_once: 1, ..stretches },
+        How { open_bytes_max: 1, ..stretches },
+        // Where there is room for one and a piece of another, that is put off.
+        How { open_bytes_max: 30_000, ..stretches },
+        How { small_bytes_max: 1, ..how },
+        How { small_bytes_max: 1, at_once: 1, ..how },
+    ];
+    for how in same {
+        assert!(derived(how) == together, "{how:?}");
+    }
     let others: Objects = together.into_iter().take(2).collect();
-    assert!(derived(ample, usize::MAX, true) == others, "beside one that cannot be read");
+    for how in [how, stretches, How { small_bytes_max: 1, ..how }] {
+        let how = How { is_damaged: true, ..how };
+        assert!(derived(how) == others, "beside one that cannot be read, {how:?}");
+    }
+}
+
+/// Of a millisecond with more readings than may be held the rows come in parts. Which they are depends on
+/// the objects that have some of them.
+#[test]
+fn a_crowded_millisecond_is_joined_part_by_part() {
+    let derived = |how| joined(&crowded(), Policies::default(), how);
+    for inputs_held_bytes_max in [Bounds::default().held_bytes_max, 1_000] {
+        let how = How::together(inputs_held_bytes_max);
+        let together = derived(how);
+        let stretches = derived(how.by_stretches());
+        assert!(stretches != together, "there is no crowd, {how:?}");
+        assert!(rows(&stretches) == rows(&together), "{how:?}");
+        assert!(are_in_order(&stretches), "{how:?}");
+        for how in [
+            How { at_once: 1, ..how.by_stretches() },
+            How { open_bytes_max: 1, ..how.by_stretches() },
+            How { small_bytes_max: 1, ..how },
+        ] {
+            assert!(derived(how) == stretches, "{how:?}");
+        }
+    }
+}
+
+/// Whether the rows of each row group are in order: by time, then by the other columns.
+fn are_in_order(objects: &Objects) -> bool {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::RowAccessor;
+    objects.values().all(|(_, bytes)| {
+        let reader = SerializedFileReader::new(bytes.clone()).unwrap();
+        (0..reader.num_row_groups()).all(|group| {
+            let group = reader.get_row_group(group).unwrap();
+            let rows = group.get_row_iter(None).unwrap();
+            let rows = rows.map(|row| {
+                let row = row.unwrap();
+                let double = |column| row.get_double(column).unwrap().to_bits();
+                let text = |column| row.get_string(column).unwrap().clone();
+                let (time, distance) = (row.get_long(1).unwrap(), row.get_int(2).unwrap());
+                (time, text(0), distance, text(3), [double(5), double(6)])
+            });
+            rows.collect::<Vec<_>>().is_sorted()
+        })
+    })
 }

@@ -1,0 +1,143 @@
+//! The rows of a target, row group by row group, as pairs are found.
+//!
+//! A row group ends by the bytes of its rows alone: what is not a full one yet waits, as it is, for the
+//! pairs that are found next. So it shows in no byte how many were found at a time.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
+use arrow_select::concat::concat_batches;
+use lake::derivation::{Draft, Settled, Target, sorted};
+use lake::error::Error;
+use lake::lake::{Lake, Room};
+use lake::object::{Ledger, Version};
+use lake::report::Report;
+use lake::store::UPLOAD_BYTES_MAX;
+use lake::tables::MACHINE_LEARNING_CURATED;
+
+use crate::transform::{Pairs, STEP_TIME, plain};
+
+/// Memory that a pair takes until it is encoded, or a row of the step trainer with the pairs made of it,
+/// bytes, about.
+pub(crate) const PAIR_BYTES: u64 = 128;
+
+/// The rows of a target that is being written.
+pub(crate) struct Rows<'a> {
+    lake: &'a Lake,
+    target: &'a Target,
+    version: Version,
+    room: Option<Arc<Room>>,
+    /// What it becomes, once it has more than one row group.
+    draft: Option<Draft<'a>>,
+    waiting: Waiting,
+    count: u64,
+}
+
+/// Rows of a row group that is not full yet.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<RecordBatch>,
+    /// What they take with the texts in each of them.
+    bytes: u64,
+    /// Whether some of one time came in parts, so that they are not in order.
+    is_in_parts: bool,
+}
+
+impl Waiting {
+    fn rows(&self) -> Result<RecordBatch, Error> {
+        match self.batches.as_slice() {
+            [] => Ok(RecordBatch::new_empty(MACHINE_LEARNING_CURATED.schema())),
+            batches if self.is_in_parts => {
+                let plain: Result<Vec<_>, _> = batches.iter().map(plain).collect();
+                sorted(&MACHINE_LEARNING_CURATED, &plain.map_err(failed)?, STEP_TIME)
+            }
+            [rows] => Ok(rows.clone()),
+            [rows, ..] => concat_batches(rows.schema_ref(), &self.batches).map_err(failed),
+        }
+    }
+}
+
+impl<'a> Rows<'a> {
+    /// None yet. Where there is no room for many, it is waited for once it is needed.
+    pub(crate) fn new(
+        lake: &'a Lake,
+        target: &'a Target,
+        version: Version,
+        room: Option<Arc<Room>>,
+    ) -> Self {
+        let waiting = Waiting::default();
+        Self { lake, target, version, room, draft: None, waiting, count: 0 }
+    }
+
+    /// Adds the rows of all pairs, which are of a later time than those before; or another part of those
+    /// of the same time.
+    pub(crate) async fn add(&mut self, pairs: &mut Pairs<'_>, is_part: bool) -> Result<(), Error> {
+        let bytes_max = self.lake.bounds.held_bytes_max / 2;
+        loop {
+            let (found, bytes) = pairs.find_bytes(bytes_max - self.waiting.bytes);
+            if found.is_empty() {
+                return Ok(());
+            }
+            let taken = found.len() as u64 * PAIR_BYTES;
+            if self.room.is_none() && taken > self.lake.bounds.small_bytes_max {
+                self.room = Some(Arc::new(self.lake.room(taken).await));
+            }
+            self.count += found.len() as u64;
+            self.waiting.batches.push(pairs.rows(&found).map_err(failed)?);
+            self.waiting.bytes += bytes;
+            self.waiting.is_in_parts |= is_part;
+            if self.waiting.bytes >= bytes_max {
+                self.row_group().await?;
+            }
+        }
+    }
+
+    async fn row_group(&mut self) -> Result<(), Error> {
+        let rows = std::mem::take(&mut self.waiting).rows()?;
+        let draft = match &mut self.draft {
+            Some(draft) => draft,
+            none => {
+                let (table, version) = (&MACHINE_LEARNING_CURATED, self.version.clone());
+                none.insert(Draft::new(self.lake, self.target, table, version)?)
+            }
+        };
+        draft.sorted_row_group(rows).await
+    }
+
+    /// Memory that it takes, bytes, at most about.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let upload = UPLOAD_BYTES_MAX + self.lake.bounds.piece_bytes as u64;
+        self.waiting.bytes + self.draft.as_ref().map_or(0, |_| upload)
+    }
+
+    /// Makes the target what was added: whole if that is not even one row group; `None` if it moved.
+    pub(crate) async fn complete(mut self, report: &mut Report) -> Result<Option<Settled>, Error> {
+        let count = self.count;
+        let ledger = Ledger { records: count, admitted: count, ..Ledger::default() };
+        if self.draft.is_some() {
+            self.row_group().await?;
+        }
+        let Self { lake, target, version, draft, waiting, .. } = self;
+        match draft {
+            Some(draft) => draft.complete(ledger, report).await,
+            None => {
+                let table = &MACHINE_LEARNING_CURATED;
+                let rows = || Ok((waiting.rows()?, ledger));
+                target.write(lake, table, version, rows, report).await
+            }
+        }
+    }
+
+    /// Gives it up.
+    pub(crate) async fn abort(self) -> Result<(), Error> {
+        match self.draft {
+            Some(draft) => draft.abort().await,
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn failed(error: ArrowError) -> Error {
+    Error::Encode { what: MACHINE_LEARNING_CURATED.name.to_owned(), source: error.into() }
+}
