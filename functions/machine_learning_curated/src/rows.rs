@@ -13,7 +13,6 @@ use lake::error::Error;
 use lake::lake::{Lake, Room};
 use lake::object::{Ledger, Version};
 use lake::report::Report;
-use lake::store::UPLOAD_BYTES_MAX;
 use lake::tables::MACHINE_LEARNING_CURATED;
 
 use crate::transform::{Pairs, STEP_TIME, plain};
@@ -107,7 +106,8 @@ impl<'a> Rows<'a> {
 
     /// Memory that it takes, bytes, at most about.
     pub(crate) fn held_bytes(&self) -> u64 {
-        let upload = UPLOAD_BYTES_MAX + self.lake.bounds.piece_bytes as u64;
+        let bounds = &self.lake.bounds;
+        let upload = bounds.upload_bytes_max + bounds.piece_bytes as u64;
         self.waiting.bytes + self.draft.as_ref().map_or(0, |_| upload)
     }
 
