@@ -4,9 +4,9 @@
 //! write one object a day with the rows admitted. The rule itself, whom it covers and from when,
 //! is the function's.
 //!
-//! The rows of a landing object are held in memory up to a bound. A larger one passes twice or more:
-//! first it is counted and its manifest published; then its days are written row group by row
-//! group.
+//! The rows of a landing object are held in memory up to a bound, with numbers in place of texts. A
+//! larger one passes twice or more: first it is counted and its manifest published; then its days are
+//! written row group by row group, as they pass.
 
 mod derive;
 mod passing;

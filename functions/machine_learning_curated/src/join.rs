@@ -17,7 +17,7 @@ use lake::tables::Stream;
 
 use crate::motions::Motions;
 use crate::rows::{PAIR_BYTES, Rows, failed};
-use crate::transform::{Naming, Owners, Pairs, STEP_TIME, Steps, devices};
+use crate::transform::{Naming, Owners, Pairs, STEP_TIME, Steps, devices, times};
 use crate::{Input, Read, owners};
 
 /// Pairs all of a slice with readings that were put together, and writes the target; `None` if that, or
@@ -88,7 +88,7 @@ impl<'a> Join<'a> {
         let mut rest = vec![stretch];
         while let Some(stretch) = rest.pop() {
             match self.steps.within(self.lake, STEP_TIME, stretch, bytes_max).await? {
-                Read::All(readings, _) => self.pair_these(&readings, motions, is_part).await?,
+                Read::All(readings, _) => self.pair_these(readings, motions, is_part).await?,
                 Read::Moved => return Ok(false),
                 Read::TooMuch => match stretch.halves() {
                     Some([first, second]) => rest.extend([second, first]),
@@ -100,12 +100,31 @@ impl<'a> Join<'a> {
         Ok(true)
     }
 
+    /// How many step readings there are.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.opened.value.rows
+    }
+
+    /// Adds the times of the step readings of a stretch, or of others; `false` if the object moved.
+    pub(crate) async fn add_times(
+        &mut self,
+        stretch: Span,
+        times_of: &mut Vec<i64>,
+    ) -> Result<bool, Error> {
+        for group in self.steps.groups_within(STEP_TIME, stretch) {
+            let readings = self.steps.group_within(self.lake, group, STEP_TIME, stretch).await?;
+            let Some(readings) = readings else { return Ok(false) };
+            times_of.extend(times(&readings, STEP_TIME).map_err(failed)?.iter());
+        }
+        Ok(true)
+    }
+
     /// Pairs step readings of a single time of which there are too many to be held; `false` if the
     /// object moved.
     async fn pair_by_groups(&mut self, time: Span, motions: &Motions) -> Result<bool, Error> {
         for group in self.steps.groups_within(STEP_TIME, time) {
             match self.steps.group_within(self.lake, group, STEP_TIME, time).await? {
-                Some(readings) => self.pair_these(&[readings], motions, true).await?,
+                Some(readings) => self.pair_these(vec![readings], motions, true).await?,
                 None => return Ok(false),
             }
         }
@@ -114,14 +133,16 @@ impl<'a> Join<'a> {
 
     async fn pair_these(
         &mut self,
-        readings: &[RecordBatch],
+        readings: Vec<RecordBatch>,
         motions: &Motions,
         is_part: bool,
     ) -> Result<(), Error> {
-        let readings = match readings {
-            [] => return Ok(()),
-            [readings] => readings.clone(),
-            groups => in_order(&Stream::StepTrainer.schema(), groups, STEP_TIME).map_err(failed)?,
+        let readings = match <[RecordBatch; 1]>::try_from(readings) {
+            Ok([readings]) => readings,
+            Err(none) if none.is_empty() => return Ok(()),
+            Err(groups) => {
+                in_order(&Stream::StepTrainer.schema(), &groups, STEP_TIME).map_err(failed)?
+            }
         };
         let lake = self.lake;
         let owners = self.owners.of(lake, &readings).await?;
@@ -133,7 +154,8 @@ impl<'a> Join<'a> {
     /// Memory that it takes, bytes, at most about.
     pub(crate) fn held_bytes(&self) -> u64 {
         let steps = &self.steps.opened.value;
-        self.rows.held_bytes() + if steps.is_large() { 0 } else { steps.rows * PAIR_BYTES }
+        let own = if steps.is_large() { 0 } else { steps.rows * PAIR_BYTES };
+        self.rows.held_bytes(steps.is_large()) + own
     }
 
     /// Makes the target what was paired; `None` if it moved.

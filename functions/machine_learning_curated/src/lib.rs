@@ -37,7 +37,7 @@ use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Room, Settings, Versioned};
 use lake::landing::row_bytes;
 use lake::layout::{self, ReadingDate, Slice, Span};
-use lake::object::{self, Opened, Version};
+use lake::object::{self, Ledger, Opened, Version};
 use lake::partitions;
 use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
@@ -184,23 +184,14 @@ impl Day {
     /// The first stretch of a span of which the objects have so many bytes, if their readings lie evenly
     /// in their time ranges: a millisecond at the least.
     fn stretch(&self, all: Span, bytes_max: u64) -> Span {
-        let bytes = |stretch: Span| -> u64 {
+        first_stretch(all, bytes_max, |stretch| {
             self.overlapping(stretch).map(|number| self.bytes_within(number, stretch)).sum()
-        };
-        let until = |last_ms| Span { last_ms, ..all };
-        let mut last = all;
-        while let Some([first, second]) = last.halves() {
-            last = if bytes(until(second.first_ms)) > bytes_max { first } else { second };
-        }
-        until(last.first_ms)
+        })
     }
 
     /// The share that a stretch has of the bytes of one.
     fn bytes_within(&self, number: usize, stretch: Span) -> u64 {
-        let (span, size_bytes) = (self.span(number), self.meta(number).size_bytes);
-        let Some(common) = span.common(stretch) else { return 0 };
-        let share = u128::from(size_bytes) * u128::from(common.length_ms());
-        u64::try_from(share / u128::from(span.length_ms())).unwrap_or(size_bytes)
+        share(self.meta(number).size_bytes, self.span(number), stretch)
     }
 
     /// What was listed of one.
@@ -215,6 +206,23 @@ impl Day {
         }
         self.overlapping(slice.span()).map(|number| self.meta(number).clone()).collect()
     }
+}
+
+/// The first stretch of a span that has so many of something: a millisecond at the least.
+fn first_stretch(all: Span, max: u64, of: impl Fn(Span) -> u64) -> Span {
+    let until = |last_ms| Span { last_ms, ..all };
+    let mut last = all;
+    while let Some([first, second]) = last.halves() {
+        last = if of(until(second.first_ms)) > max { first } else { second };
+    }
+    until(last.first_ms)
+}
+
+/// The share that a stretch has of what lies evenly in a span.
+fn share(count: u64, span: Span, stretch: Span) -> u64 {
+    let Some(common) = span.common(stretch) else { return 0 };
+    let share = u128::from(count) * u128::from(common.length_ms());
+    u64::try_from(share / u128::from(span.length_ms())).unwrap_or(count)
 }
 
 /// What came of a slice: nothing yet where something moved.
@@ -439,10 +447,21 @@ async fn ask(lake: &Lake, slice: Slice, target: &Target, day: &Day) -> Result<As
     let Some(steps) = object::note(lake, &key).await? else {
         return Ok(Asked::Settled(Report::default()));
     };
-    let version = version(lake, &steps.etag, &day.motions(slice, steps.rows));
+    let motions = day.motions(slice, steps.rows);
+    let version = version(lake, &steps.etag, &motions);
     let mut report = Report::default();
-    if let Some(settled) = target.settled(&version, &mut report) {
-        let settled = settle(lake, slice, target, Some(settled), report).await?;
+    let mut settled = target.settled(&version, &mut report);
+    if settled.is_none() && motions.is_empty() {
+        // Nothing is read for it, and nothing that cannot be read keeps it as it was.
+        let table = &MACHINE_LEARNING_CURATED;
+        let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
+        settled = target.write(lake, table, version.clone(), rows, &mut report).await?;
+        if settled.is_none() {
+            return Ok(Asked::Moved);
+        }
+    }
+    if settled.is_some() {
+        let settled = settle(lake, slice, target, settled, report).await?;
         return Ok(settled.map_or(Asked::Moved, Asked::Settled));
     }
     let steps = Input::open(lake, steps.meta(key)).await?;
@@ -551,6 +570,33 @@ impl Input {
             let Some(batch) = self.group_within(lake, group, column, span).await? else {
                 return Ok(Read::Moved);
             };
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            bytes += row_bytes(&batch).max(batch.num_rows() as u64 * READING_BYTES);
+            if bytes > bytes_max {
+                return Ok(Read::TooMuch);
+            }
+            read.push(batch);
+        }
+        Ok(Read::All(read, bytes))
+    }
+
+    /// Those of them that are of some times, which are in order.
+    async fn of_times(
+        &self,
+        lake: &Lake,
+        column: &str,
+        span: Span,
+        times: &[i64],
+        bytes_max: u64,
+    ) -> Result<Read, Error> {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for group in self.groups_within(column, span) {
+            let Some(batch) = self.group_within(lake, group, column, span).await? else {
+                return Ok(Read::Moved);
+            };
+            let batch = transform::of_times(&batch, column, times).map_err(rows::failed)?;
             if batch.num_rows() == 0 {
                 continue;
             }

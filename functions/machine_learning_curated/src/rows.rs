@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
 use lake::derivation::{Draft, Settled, Target, sorted};
@@ -45,14 +46,18 @@ struct Waiting {
 
 impl Waiting {
     fn rows(&self) -> Result<RecordBatch, Error> {
+        let table = &MACHINE_LEARNING_CURATED;
         match self.batches.as_slice() {
-            [] => Ok(RecordBatch::new_empty(MACHINE_LEARNING_CURATED.schema())),
-            batches if self.is_in_parts => {
+            [] => Ok(RecordBatch::new_empty(table.schema())),
+            [rows] if !self.is_in_parts => Ok(rows.clone()),
+            batches => {
                 let plain: Result<Vec<_>, _> = batches.iter().map(plain).collect();
-                sorted(&MACHINE_LEARNING_CURATED, &plain.map_err(failed)?, STEP_TIME)
+                let plain = plain.map_err(failed)?;
+                match self.is_in_parts {
+                    true => sorted(table, &plain, STEP_TIME),
+                    false => concat_batches(&table.schema(), &plain).map_err(failed),
+                }
             }
-            [rows] => Ok(rows.clone()),
-            [rows, ..] => concat_batches(rows.schema_ref(), &self.batches).map_err(failed),
         }
     }
 }
@@ -83,10 +88,16 @@ impl<'a> Rows<'a> {
                 self.room = Some(Arc::new(self.lake.room(taken).await));
             }
             self.count += found.len() as u64;
-            self.waiting.batches.push(pairs.rows(&found).map_err(failed)?);
+            let mut rows = pairs.rows(&found).map_err(failed)?;
             self.waiting.bytes += bytes;
+            let is_full = self.waiting.bytes >= bytes_max;
+            if !is_full && has_more_texts(&rows) {
+                // What waits does not hold what is said of everybody in the stretch it is of.
+                rows = plain(&rows).map_err(failed)?;
+            }
+            self.waiting.batches.push(rows);
             self.waiting.is_in_parts |= is_part;
-            if self.waiting.bytes >= bytes_max {
+            if is_full {
                 self.row_group().await?;
             }
         }
@@ -104,11 +115,12 @@ impl<'a> Rows<'a> {
         draft.sorted_row_group(rows).await
     }
 
-    /// Memory that it takes, bytes, at most about.
-    pub(crate) fn held_bytes(&self) -> u64 {
+    /// Memory that it takes, bytes, at most about; as if it had a row group already where it is to have
+    /// many rows.
+    pub(crate) fn held_bytes(&self, are_many: bool) -> u64 {
         let bounds = &self.lake.bounds;
         let upload = bounds.upload_bytes_max + bounds.piece_bytes as u64;
-        self.waiting.bytes + self.draft.as_ref().map_or(0, |_| upload)
+        self.waiting.bytes + if are_many || self.draft.is_some() { upload } else { 0 }
     }
 
     /// Makes the target what was added: whole if that is not even one row group; `None` if it moved.
@@ -136,6 +148,12 @@ impl<'a> Rows<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Whether there are more texts than rows.
+fn has_more_texts(rows: &RecordBatch) -> bool {
+    let mut texts = rows.columns().iter().filter_map(|column| column.as_any_dictionary_opt());
+    texts.any(|texts| texts.values().len() > rows.num_rows())
 }
 
 pub(crate) fn failed(error: ArrowError) -> Error {

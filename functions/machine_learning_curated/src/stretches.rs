@@ -2,10 +2,12 @@
 //! of time by stretch of time: those of a stretch are read once for all slices.
 //!
 //! How long a stretch is follows from the listing, as if the readings of an object lay evenly in its
-//! time. Where there are more of them than that, it is halved; where a single millisecond has more than
-//! may be held, they are paired part by part, and the rows are put in order row group by row group. That
-//! depends on the readings of that time alone: in no byte it shows where a stretch ends, or what else is
-//! derived at the same time.
+//! time. Of few step readings it is longer, and only accelerometer readings of their times are kept: so
+//! that for one step trainer object that is late, each accelerometer object is read once. Where there are
+//! more of them than that, it is halved; where a single millisecond has more than may be held, they are
+//! paired part by part, and the rows are put in order row group by row group. That depends on the readings
+//! of that time, and the bounds, alone: in no byte it shows where a stretch ends, or what else is derived at
+//! the same time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,10 +24,16 @@ use lake::report::Report;
 use crate::join::{Join, naming};
 use crate::motions::{MOTION_TIME, Motions};
 use crate::rows::failed;
-use crate::{Asked, Day, Derived, Input, Read, TOGETHER_SHARE, ask, settle, together_bytes_max};
+use crate::{
+    Asked, Day, Derived, Input, READING_BYTES, Read, TOGETHER_SHARE, ask, first_stretch, settle,
+    share, together_bytes_max,
+};
 
 /// Bytes of an object without readings, about: of fewer no stretch is planned.
 const EMPTY_BYTES: u64 = 4 << 10;
+
+/// How many accelerometer readings a step reading has of its time, at most about.
+const MATCHES: u64 = 8;
 
 /// How many accelerometer readings are put together at once.
 struct Capacity {
@@ -109,6 +117,7 @@ impl Objects<'_> {
         &mut self,
         numbers: Vec<usize>,
         stretch: Span,
+        times: Option<&[i64]>,
         bytes_max: u64,
     ) -> (Option<Vec<RecordBatch>>, Vec<Lost>) {
         let (mut all, mut bytes, mut lost) = (Vec::new(), 0, Vec::new());
@@ -126,16 +135,23 @@ impl Objects<'_> {
                         continue;
                     }
                 };
-                match input.within(self.lake, MOTION_TIME, stretch, bytes_max - bytes).await {
+                if input.opened.value.is_large() {
+                    large.push((number, Arc::clone(&input)));
+                }
+                let bytes_max = bytes_max - bytes;
+                let read = match times {
+                    Some(times) => {
+                        input.of_times(self.lake, MOTION_TIME, stretch, times, bytes_max).await
+                    }
+                    None => input.within(self.lake, MOTION_TIME, stretch, bytes_max).await,
+                };
+                match read {
                     Ok(Read::All(read, size)) => {
                         all.extend(read);
                         bytes += size;
                     }
                     Ok(Read::TooMuch) => break None,
                     moved => lost.push((number, moved.map(drop))),
-                }
-                if input.opened.value.is_large() {
-                    large.push((number, input));
                 }
             }
         };
@@ -179,26 +195,46 @@ impl Open<'_> {
 impl<'a> Pass<'a> {
     async fn all(&mut self) {
         let mut from_ms = i64::MIN;
-        while let Some(stretch) = self.stretch(from_ms) {
-            self.begin(stretch).await;
-            self.join(stretch).await;
+        while let Some(rest) = self.rest(from_ms) {
+            self.begin(rest.first_ms).await;
+            // They may have nothing to join.
+            let Some(rest) = self.rest(from_ms).filter(|_| !self.open.is_empty()) else { continue };
+            let (stretch, is_long) = self.stretch(rest);
+            self.begin(stretch.last_ms).await;
+            self.join(stretch, is_long).await;
             self.complete(stretch).await;
             from_ms = stretch.last_ms.saturating_add(1);
         }
     }
 
-    /// The stretch that comes next, from a time on.
-    fn stretch(&self, from_ms: i64) -> Option<Span> {
+    /// From a time on, what is left of the time ranges of the slices.
+    fn rest(&self, from_ms: i64) -> Option<Span> {
         let open = self.open.iter().map(Open::span);
         let rest = Span::hull(open.chain(self.waiting.iter().map(|(slice, _)| slice.span())))?;
-        let rest = Span { first_ms: rest.first_ms.max(from_ms), ..rest };
-        Some(self.day.stretch(rest, self.capacity.planned_bytes))
+        Some(Span { first_ms: rest.first_ms.max(from_ms), ..rest })
     }
 
-    /// Begins the slices that have step readings in a stretch, as long as there is room for them.
-    async fn begin(&mut self, stretch: Span) {
+    /// The stretch that comes next; and whether it is a long one, of few step readings.
+    fn stretch(&self, rest: Span) -> (Span, bool) {
+        let planned = self.day.stretch(rest, self.capacity.planned_bytes);
+        // How many step readings a slice has is known once it has begun.
+        let next_ms = self.waiting.front().map_or(i64::MAX, |(slice, _)| slice.first_ms);
+        let known = Span { last_ms: rest.last_ms.min(next_ms.saturating_sub(1)), ..rest };
+        if known.last_ms <= planned.last_ms {
+            return (planned, false);
+        }
+        let long = first_stretch(known, self.capacity.bytes_max, |stretch| {
+            let steps = self.open.iter().map(|open| share(open.join.steps(), open.span(), stretch));
+            steps.sum::<u64>().saturating_mul(MATCHES * READING_BYTES)
+        });
+        let is_long = long.last_ms > planned.last_ms;
+        (if is_long { long } else { planned }, is_long)
+    }
+
+    /// Begins the slices that have step readings up to a time, as long as there is room for them.
+    async fn begin(&mut self, last_ms: i64) {
         loop {
-            let begins = |(slice, _): &&(Slice, Target)| slice.first_ms <= stretch.last_ms;
+            let begins = |(slice, _): &&(Slice, Target)| slice.first_ms <= last_ms;
             let count = self.waiting.iter().take_while(|it| begins(it)).count();
             let next = self.waiting.drain(..count.min(self.lake.bounds.concurrency));
             let next: Vec<_> = next.collect();
@@ -242,13 +278,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Pairs the readings of a stretch.
-    async fn join(&mut self, stretch: Span) {
+    async fn join(&mut self, stretch: Span, is_long: bool) {
         let mut rest = vec![stretch];
         while let Some(stretch) = rest.pop() {
             // Of that no slice has, nothing is read.
             let common = self.open.iter().filter_map(|open| open.span().common(stretch));
             let Some(stretch) = Span::hull(common) else { continue };
-            match self.read(stretch).await {
+            match self.read(stretch, is_long).await {
                 Some(readings) => self.pair(stretch, readings, false).await,
                 None => match stretch.halves() {
                     Some([first, second]) => rest.extend([second, first]),
@@ -258,14 +294,35 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Reads the accelerometer readings of a stretch; `None` if they are too many.
-    async fn read(&mut self, stretch: Span) -> Option<Vec<RecordBatch>> {
+    /// Reads the accelerometer readings of a stretch, of a long one those of the times of step readings;
+    /// `None` if they are too many.
+    async fn read(&mut self, stretch: Span, is_long: bool) -> Option<Vec<RecordBatch>> {
+        let times = if is_long { Some(self.times(stretch).await) } else { None };
+        let (times, bytes_max) = (times.as_deref(), self.capacity.bytes_max);
         let numbers = self.overlapping(stretch);
-        let (read, lost) = self.objects.read(numbers, stretch, self.capacity.bytes_max).await;
+        let (read, lost) = self.objects.read(numbers, stretch, times, bytes_max).await;
         for (number, lost) in lost {
             self.lose(number, lost).await;
         }
         read
+    }
+
+    /// The times of the step readings of a stretch, in order.
+    async fn times(&mut self, stretch: Span) -> Vec<i64> {
+        let (mut times, mut number) = (Vec::new(), 0);
+        while let Some(open) = self.open.get_mut(number) {
+            let added = match open.span().common(stretch) {
+                Some(stretch) => open.join.add_times(stretch, &mut times).await,
+                None => Ok(true),
+            };
+            match added {
+                Ok(true) => number += 1,
+                moved => self.give_up(number, moved.map(drop)).await,
+            }
+        }
+        times.sort_unstable();
+        times.dedup();
+        times
     }
 
     /// The numbers of accelerometer objects that have an instant of a stretch in common with a slice.

@@ -14,7 +14,7 @@ use arrow_array::{
 };
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
-use arrow_select::take::take;
+use arrow_select::take::{take, take_record_batch};
 use lake::key::{KeyHash, LakeKey};
 use lake::order::Column;
 use lake::policy::Identity;
@@ -269,6 +269,22 @@ pub(crate) fn plain(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     };
     let columns = rows.columns().iter().map(plain).collect::<Result<_, _>>()?;
     RecordBatch::try_new(MACHINE_LEARNING_CURATED.schema(), columns)
+}
+
+/// The rows that are of some times, both in order.
+pub(crate) fn of_times(
+    rows: &RecordBatch,
+    time_column: &str,
+    mut of: &[i64],
+) -> Result<RecordBatch, ArrowError> {
+    let mut kept = Vec::new();
+    for (row, time_ms) in (0..).zip(times(rows, time_column)?) {
+        of = &of[before(of, |other| other < time_ms)..];
+        if of.first() == Some(time_ms) {
+            kept.push(row);
+        }
+    }
+    take_record_batch(rows, &UInt32Array::from(kept))
 }
 
 /// The devices of some step readings.

@@ -318,6 +318,7 @@ fn joined(feeds: &[(&str, Bytes)], policies: Policies, how: How) -> Objects {
     const FUNCTION: FunctionName = FunctionName::MachineLearningCurated;
     let (store, mut lake) = landed(feeds, policies, usize::MAX);
     lake.bounds.held_bytes_max = how.inputs_held_bytes_max;
+    lake.bounds.held_readings_bytes_max = how.inputs_held_bytes_max;
     for function in FunctionName::ALL.into_iter().filter(|function| *function < FUNCTION) {
         while let unfinished = block_on(function.unfinished(&lake)).unwrap()
             && !unfinished.is_empty()
