@@ -15,10 +15,11 @@ use lake::policy::Pairing;
 use lake::report::Report;
 use lake::tables::Stream;
 
+use crate::input::{Input, Read};
 use crate::motions::Motions;
+use crate::owners;
 use crate::rows::{PAIR_BYTES, Rows, failed};
 use crate::transform::{Naming, Owners, Pairs, STEP_TIME, Steps, devices, times};
-use crate::{Input, Read, owners};
 
 /// Pairs all of a slice with readings that were put together, and writes the target; `None` if that, or
 /// the step trainer object, moved.

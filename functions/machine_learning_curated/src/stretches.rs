@@ -21,13 +21,13 @@ use lake::lake::{Lake, Room};
 use lake::layout::{Slice, Span};
 use lake::report::Report;
 
+use crate::day::{Day, first_stretch, share};
+use crate::input::{Input, READING_BYTES, Read};
 use crate::join::{Join, naming};
 use crate::motions::{MOTION_TIME, Motions};
 use crate::rows::failed;
-use crate::{
-    Asked, Day, Derived, Input, READING_BYTES, Read, TOGETHER_SHARE, ask, first_stretch, settle,
-    share, together_bytes_max,
-};
+use crate::together::{TOGETHER_SHARE, together_bytes_max};
+use crate::{Asked, Derived, ask, settle};
 
 /// Bytes of an object without readings, about: of fewer no stretch is planned.
 const EMPTY_BYTES: u64 = 4 << 10;

@@ -1,0 +1,132 @@
+//! The objects that rows are made of, and how they are read.
+
+use arrow_array::RecordBatch;
+use futures::stream::{self, Stream, StreamExt};
+use lake::error::Error;
+use lake::key::ObjectKey;
+use lake::lake::{Lake, Versioned};
+use lake::landing::row_bytes;
+use lake::layout::Span;
+use lake::object::{self, Opened};
+use lake::store::ObjectMeta;
+
+use crate::rows::failed;
+use crate::transform;
+
+/// Memory that a reading takes which is put in order, bytes, about.
+pub(crate) const READING_BYTES: u64 = 96;
+
+/// An object the rows are made of.
+pub(crate) struct Input {
+    key: ObjectKey,
+    pub(crate) opened: Versioned<Opened>,
+}
+
+impl Input {
+    /// Opens an object that was listed; `None` if it moved since.
+    pub(crate) async fn open(lake: &Lake, listed: ObjectMeta) -> Result<Option<Self>, Error> {
+        let opened = object::open(lake, &listed).await?;
+        let unmoved = opened.filter(|opened| opened.etag == listed.etag);
+        Ok(unmoved.map(|opened| Self { key: listed.key, opened }))
+    }
+
+    /// The row groups that may have rows of a time within a span.
+    pub(crate) fn groups_within(&self, column: &str, span: Span) -> Vec<usize> {
+        let opened = &self.opened.value;
+        let within =
+            |group: &usize| opened.span(*group, column).is_none_or(|known| known.overlaps(span));
+        (0..opened.groups()).filter(within).collect()
+    }
+
+    /// The rows of a row group, which is sorted by a column of times, whose times lie in a span; `None`
+    /// if the object moved.
+    pub(crate) async fn group_within(
+        &self,
+        lake: &Lake,
+        group: usize,
+        column: &str,
+        span: Span,
+    ) -> Result<Option<RecordBatch>, Error> {
+        object::read_within(lake, &self.key, &self.opened, group, column, span).await
+    }
+
+    /// The rows whose times lie in a span, unless they take more than so much memory: those of each row
+    /// group, in the order of time.
+    pub(crate) async fn within(
+        &self,
+        lake: &Lake,
+        column: &str,
+        span: Span,
+        bytes_max: u64,
+    ) -> Result<Read, Error> {
+        // What the footer tells of row groups that are all within it is looked at first.
+        let opened = &self.opened.value;
+        let is_within =
+            |group: &usize| opened.span(*group, column).is_some_and(|known| span.contains(known));
+        let known: u64 =
+            (0..opened.groups()).filter(is_within).map(|group| opened.group_rows(group)).sum();
+        if known * READING_BYTES > bytes_max {
+            return Ok(Read::TooMuch);
+        }
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for group in self.groups_within(column, span) {
+            let Some(batch) = self.group_within(lake, group, column, span).await? else {
+                return Ok(Read::Moved);
+            };
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            bytes += row_bytes(&batch).max(batch.num_rows() as u64 * READING_BYTES);
+            if bytes > bytes_max {
+                return Ok(Read::TooMuch);
+            }
+            read.push(batch);
+        }
+        Ok(Read::All(read, bytes))
+    }
+
+    /// Those of them that are of some times, which are in order.
+    pub(crate) async fn of_times(
+        &self,
+        lake: &Lake,
+        column: &str,
+        span: Span,
+        times: &[i64],
+        bytes_max: u64,
+    ) -> Result<Read, Error> {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for group in self.groups_within(column, span) {
+            let Some(batch) = self.group_within(lake, group, column, span).await? else {
+                return Ok(Read::Moved);
+            };
+            let batch = transform::of_times(&batch, column, times).map_err(failed)?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            bytes += row_bytes(&batch).max(batch.num_rows() as u64 * READING_BYTES);
+            if bytes > bytes_max {
+                return Ok(Read::TooMuch);
+            }
+            read.push(batch);
+        }
+        Ok(Read::All(read, bytes))
+    }
+}
+
+/// What came of reading rows of an object.
+pub(crate) enum Read {
+    /// They, and the memory they take in order, bytes.
+    All(Vec<RecordBatch>, u64),
+    /// The object moved.
+    Moved,
+    /// They take too much memory.
+    TooMuch,
+}
+
+/// Opens accelerometer objects of a listing, a few at a time; `None` for one that moved since.
+pub(crate) fn open_each(
+    lake: &Lake,
+    motions: Vec<ObjectMeta>,
+) -> impl Stream<Item = Result<Option<Input>, Error>> {
+    stream::iter(motions).map(|listed| Input::open(lake, listed)).buffered(lake.bounds.concurrency)
+}
