@@ -137,10 +137,8 @@ fn trusted_rows(register: &CustomerRegister) -> Result<(arrow_array::RecordBatch
     let mut records: Vec<&Customer> =
         register.people.values().filter_map(|row| row.record.as_ref()).collect();
     records.sort_by_key(|record| record.email());
-    let batch = Customer::to_batch(records.iter().copied()).map_err(|error| Error::Encode {
-        what: CUSTOMER_TRUSTED.name.to_owned(),
-        source: error.into(),
-    })?;
+    let batch = Customer::to_batch(records.iter().copied());
+    let batch = batch.map_err(|error| Error::encode(&CUSTOMER_TRUSTED, error))?;
     let (people, admitted) = (register.people.len() as u64, records.len() as u64);
     let ledger = Ledger {
         records: people,

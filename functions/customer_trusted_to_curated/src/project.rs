@@ -90,10 +90,8 @@ pub(crate) async fn project(
         })
         .collect();
     let rows = || {
-        let rows = filter_record_batch(batch, &curated).map_err(|error| Error::Encode {
-            what: CUSTOMER_CURATED.name.to_owned(),
-            source: error.into(),
-        })?;
+        let rows = filter_record_batch(batch, &curated);
+        let rows = rows.map_err(|error| Error::encode(&CUSTOMER_CURATED, error))?;
         let (records, admitted) = (batch.num_rows() as u64, rows.num_rows() as u64);
         Ok((rows, Ledger { records, admitted, ..Ledger::default() }))
     };

@@ -226,7 +226,7 @@ pub fn sorted(
     time_column: &str,
 ) -> Result<RecordBatch, Error> {
     let sorted = in_order(&table.schema(), batches, time_column);
-    sorted.map_err(|error| Error::Encode { what: table.name.to_owned(), source: error.into() })
+    sorted.map_err(|error| Error::encode(table, error))
 }
 
 /// Rows that wait to become a row group.

@@ -6,6 +6,7 @@ use crate::key::ObjectKey;
 use crate::layout::{LANDING_KEY_BYTES_MAX, STATE};
 use crate::policy::UnknownPolicy;
 use crate::store::StoreError;
+use crate::tables::Table;
 
 /// Why a piece of work was not done. It is delivered again, whatever it is; whether that may help is
 /// in the log.
@@ -78,6 +79,14 @@ fn remedy(key: &ObjectKey) -> &'static str {
 }
 
 impl Error {
+    /// Rows could not be put into the form of a table.
+    pub fn encode(
+        table: &Table,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Encode { what: table.name.to_owned(), source: source.into() }
+    }
+
     /// Whether the same work may succeed when it is delivered again.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -11,7 +11,7 @@ use lake::object::{self, Opened};
 use lake::store::ObjectMeta;
 
 use crate::rows::failed;
-use crate::transform;
+use crate::transform::of_times;
 
 /// Memory that a reading takes which is put in order, bytes, about.
 pub(crate) const READING_BYTES: u64 = 96;
@@ -38,6 +38,14 @@ impl Input {
         (0..opened.groups()).filter(within).collect()
     }
 
+    /// How many rows the footer tells of that lie in a span for certain.
+    fn rows_within(&self, column: &str, span: Span) -> u64 {
+        let opened = &self.opened.value;
+        let is_within =
+            |group: &usize| opened.span(*group, column).is_some_and(|known| span.contains(known));
+        (0..opened.groups()).filter(is_within).map(|group| opened.group_rows(group)).sum()
+    }
+
     /// The rows of a row group, which is sorted by a column of times, whose times lie in a span; `None`
     /// if the object moved.
     pub(crate) async fn group_within(
@@ -50,56 +58,26 @@ impl Input {
         object::read_within(lake, &self.key, &self.opened, group, column, span).await
     }
 
-    /// The rows whose times lie in a span, unless they take more than so much memory: those of each row
-    /// group, in the order of time.
+    /// The rows whose times lie in a span, or those of them that are of some times, which are in order;
+    /// unless they take more than so much memory: those of each row group, in the order of time.
     pub(crate) async fn within(
         &self,
         lake: &Lake,
         column: &str,
         span: Span,
+        times: Option<&[i64]>,
         bytes_max: u64,
     ) -> Result<Read, Error> {
-        // What the footer tells of row groups that are all within it is looked at first.
-        let opened = &self.opened.value;
-        let is_within =
-            |group: &usize| opened.span(*group, column).is_some_and(|known| span.contains(known));
-        let known: u64 =
-            (0..opened.groups()).filter(is_within).map(|group| opened.group_rows(group)).sum();
-        if known * READING_BYTES > bytes_max {
+        if times.is_none() && self.rows_within(column, span) * READING_BYTES > bytes_max {
             return Ok(Read::TooMuch);
         }
         let (mut read, mut bytes) = (Vec::new(), 0);
         for group in self.groups_within(column, span) {
-            let Some(batch) = self.group_within(lake, group, column, span).await? else {
-                return Ok(Read::Moved);
+            let batch = match (self.group_within(lake, group, column, span).await?, times) {
+                (None, _) => return Ok(Read::Moved),
+                (Some(batch), None) => batch,
+                (Some(batch), Some(times)) => of_times(&batch, column, times).map_err(failed)?,
             };
-            if batch.num_rows() == 0 {
-                continue;
-            }
-            bytes += row_bytes(&batch).max(batch.num_rows() as u64 * READING_BYTES);
-            if bytes > bytes_max {
-                return Ok(Read::TooMuch);
-            }
-            read.push(batch);
-        }
-        Ok(Read::All(read, bytes))
-    }
-
-    /// Those of them that are of some times, which are in order.
-    pub(crate) async fn of_times(
-        &self,
-        lake: &Lake,
-        column: &str,
-        span: Span,
-        times: &[i64],
-        bytes_max: u64,
-    ) -> Result<Read, Error> {
-        let (mut read, mut bytes) = (Vec::new(), 0);
-        for group in self.groups_within(column, span) {
-            let Some(batch) = self.group_within(lake, group, column, span).await? else {
-                return Ok(Read::Moved);
-            };
-            let batch = transform::of_times(&batch, column, times).map_err(failed)?;
             if batch.num_rows() == 0 {
                 continue;
             }

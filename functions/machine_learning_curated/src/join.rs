@@ -88,7 +88,7 @@ impl<'a> Join<'a> {
         let bytes_max = 2 * self.lake.bounds.held_bytes_max;
         let mut rest = vec![stretch];
         while let Some(stretch) = rest.pop() {
-            match self.steps.within(self.lake, STEP_TIME, stretch, bytes_max).await? {
+            match self.steps.within(self.lake, STEP_TIME, stretch, None, bytes_max).await? {
                 Read::All(readings, _) => self.pair_these(readings, motions, is_part).await?,
                 Read::Moved => return Ok(false),
                 Read::TooMuch => match stretch.halves() {
@@ -106,16 +106,16 @@ impl<'a> Join<'a> {
         self.steps.opened.value.rows
     }
 
-    /// Adds the times of the step readings of a stretch, or of others; `false` if the object moved.
+    /// Adds the times of the step readings of a stretch; `false` if the object moved.
     pub(crate) async fn add_times(
         &mut self,
         stretch: Span,
-        times_of: &mut Vec<i64>,
+        added: &mut Vec<i64>,
     ) -> Result<bool, Error> {
         for group in self.steps.groups_within(STEP_TIME, stretch) {
             let readings = self.steps.group_within(self.lake, group, STEP_TIME, stretch).await?;
             let Some(readings) = readings else { return Ok(false) };
-            times_of.extend(times(&readings, STEP_TIME).map_err(failed)?.iter());
+            added.extend(times(&readings, STEP_TIME).map_err(failed)?.iter());
         }
         Ok(true)
     }

@@ -219,22 +219,21 @@ async fn ask(lake: &Lake, slice: Slice, target: &Target, day: &Day) -> Result<As
     let motions = day.motions(slice, steps.rows);
     let version = version(lake, &steps.etag, &motions);
     let mut report = Report::default();
-    let mut settled = target.settled(&version, &mut report);
-    if settled.is_none() && motions.is_empty() {
-        // Nothing is read for it, and nothing that cannot be read keeps it as it was.
-        let table = &MACHINE_LEARNING_CURATED;
-        let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
-        settled = target.write(lake, table, version.clone(), rows, &mut report).await?;
-        if settled.is_none() {
-            return Ok(Asked::Moved);
+    let settled = match target.settled(&version, &mut report) {
+        None if motions.is_empty() => {
+            // Nothing is read for it, and nothing that cannot be read keeps it as it was.
+            let table = &MACHINE_LEARNING_CURATED;
+            let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
+            target.write(lake, table, version, rows, &mut report).await?
         }
-    }
-    if settled.is_some() {
-        let settled = settle(lake, slice, target, settled, report).await?;
-        return Ok(settled.map_or(Asked::Moved, Asked::Settled));
-    }
-    let steps = Input::open(lake, steps.meta(key)).await?;
-    Ok(steps.map_or(Asked::Moved, |steps| Asked::Join { steps, version }))
+        None => {
+            let steps = Input::open(lake, steps.meta(key)).await?;
+            return Ok(steps.map_or(Asked::Moved, |steps| Asked::Join { steps, version }));
+        }
+        settled => settled,
+    };
+    let settled = settle(lake, slice, target, settled, report).await?;
+    Ok(settled.map_or(Asked::Moved, Asked::Settled))
 }
 
 /// Adds the partition of a target that is right; `None` if it is not.

@@ -1,7 +1,7 @@
 //! The rows of a target, row group by row group, as pairs are found.
 //!
-//! A row group ends by the bytes of its rows alone: what is not a full one yet waits, as it is, for the
-//! pairs that are found next. So it shows in no byte how many were found at a time.
+//! A row group ends by the bytes of its rows alone: what is not a full one yet waits for the pairs that
+//! are found next. So it shows in no byte how many were found at a time.
 
 use std::sync::Arc;
 
@@ -157,5 +157,5 @@ fn has_more_texts(rows: &RecordBatch) -> bool {
 }
 
 pub(crate) fn failed(error: ArrowError) -> Error {
-    Error::Encode { what: MACHINE_LEARNING_CURATED.name.to_owned(), source: error.into() }
+    Error::encode(&MACHINE_LEARNING_CURATED, error)
 }

@@ -46,12 +46,12 @@ struct Capacity {
 impl Capacity {
     /// There is room for more where all objects are small, as for those that are put together.
     fn of(lake: &Lake, are_small: bool) -> Self {
-        let held = lake.bounds.held_bytes_max;
+        let least = 2 * lake.bounds.held_bytes_max;
         let (planned_bytes, bytes_max) = match are_small {
-            true => (together_bytes_max(lake), lake.bounds.cache_bytes_max as u64),
-            false => (held / TOGETHER_SHARE, 0),
+            true => (together_bytes_max(lake), least.max(lake.bounds.cache_bytes_max as u64)),
+            false => (lake.bounds.held_bytes_max / TOGETHER_SHARE, least),
         };
-        Self { planned_bytes: planned_bytes.max(EMPTY_BYTES), bytes_max: bytes_max.max(2 * held) }
+        Self { planned_bytes: planned_bytes.max(EMPTY_BYTES), bytes_max }
     }
 }
 
@@ -139,13 +139,7 @@ impl Objects<'_> {
                     large.push((number, Arc::clone(&input)));
                 }
                 let bytes_max = bytes_max - bytes;
-                let read = match times {
-                    Some(times) => {
-                        input.of_times(self.lake, MOTION_TIME, stretch, times, bytes_max).await
-                    }
-                    None => input.within(self.lake, MOTION_TIME, stretch, bytes_max).await,
-                };
-                match read {
+                match input.within(self.lake, MOTION_TIME, stretch, times, bytes_max).await {
                     Ok(Read::All(read, size)) => {
                         all.extend(read);
                         bytes += size;

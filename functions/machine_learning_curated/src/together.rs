@@ -154,7 +154,7 @@ impl PutTogether {
         }
         let (mut batches, mut bytes) = (Vec::with_capacity(opened.len()), 0);
         for input in &opened {
-            match input.within(lake, MOTION_TIME, ALWAYS, bytes_max - bytes).await? {
+            match input.within(lake, MOTION_TIME, ALWAYS, None, bytes_max - bytes).await? {
                 Read::All(read, size) => {
                     batches.extend(read);
                     bytes += size;

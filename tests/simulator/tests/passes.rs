@@ -182,7 +182,6 @@ fn row_groups(objects: &Objects) -> usize {
 
 #[test]
 fn neither_bounds_nor_chunks_show_in_the_tables() {
-    const READINGS_HELD: u64 = 1 << 20;
     for (consent, pairing) in
         [(Consent::Any, Pairing::Timestamp), (Consent::AsOf, Pairing::Customer)]
     {
@@ -192,25 +191,26 @@ fn neither_bounds_nor_chunks_show_in_the_tables() {
         assert!(rows(&held).values().map(Vec::len).sum::<usize>() > 500);
         // Also where what was written as it passed is small: row groups that repeat well.
         let small = Bounds::default().small_bytes_max;
+        let passing = |held_bytes_max, piece_bytes, small_bytes_max| Bounds {
+            small_bytes_max,
+            held_bytes_max,
+            held_readings_bytes_max: held_bytes_max,
+            open_bytes_max: 1,
+            piece_bytes,
+            ..Bounds::default()
+        };
         // And where long days are written row group by row group.
-        for (held_bytes_max, held_readings_bytes_max, piece_bytes, small_bytes_max) in [
-            (4_000, 4_000, 1_000, 200),
-            (600, 600, 1, 200),
-            (4_000, 4_000, 1_000, small),
-            (4_000, READINGS_HELD, 1_000, 200),
+        let of_long_days = Bounds {
+            held_readings_bytes_max: 1 << 20,
+            row_group_rows: 20,
+            ..passing(4_000, 1_000, 200)
+        };
+        for bounds in [
+            passing(4_000, 1_000, 200),
+            passing(600, 1, 200),
+            passing(4_000, 1_000, small),
+            of_long_days,
         ] {
-            let bounds = Bounds {
-                small_bytes_max,
-                held_bytes_max,
-                held_readings_bytes_max,
-                row_group_rows: match held_readings_bytes_max {
-                    READINGS_HELD => 20,
-                    _ => Bounds::default().row_group_rows,
-                },
-                open_bytes_max: 1,
-                piece_bytes,
-                ..Bounds::default()
-            };
             let passed = derived(policies, &bounds, usize::MAX);
             assert!(row_groups(&passed) > 3, "it does not pass");
             let (passed_rows, held_rows) = (rows(&passed), rows(&held));

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::passing::{self, Wanted};
-use super::sorted::{Ordered, Sorted};
+use super::sorted::{Admitted, Ordered, Sorted};
 use super::{Coverage, Rule, rule_of};
 use crate::derivation::{Settled, Target};
 use crate::error::Error;
@@ -94,19 +94,7 @@ async fn attempt<R: Rule>(
             passing.push(Wanted { date: slice.date, span: slice.span(), target });
             continue;
         }
-        let row_group_rows = lake.bounds.row_group_rows;
-        let is_long = day.is_some_and(|(day, _)| day.records(slice.date) > row_group_rows as u64);
-        let written = if is_long && !target.is_at(&version) {
-            let ordered = Ordered::admit::<R>(day, slice.date)?;
-            let (groups, ledger) = (ordered.row_groups::<R>(row_group_rows), ordered.ledger);
-            target.write_each(lake, R::TABLE, version.clone(), groups, ledger, report).await?
-        } else {
-            let rows = || {
-                let ordered = Ordered::admit::<R>(day, slice.date)?;
-                Ok((ordered.rows::<R>()?, ordered.ledger))
-            };
-            target.write(lake, R::TABLE, version.clone(), rows, report).await?
-        };
+        let written = write::<R>(lake, target, version.clone(), day, slice.date, report).await?;
         let Some(settled) = written else { return Ok(Attempt::Moved("the target")) };
         settle::<R>(lake, slice.date, target, &settled, report).await?;
     }
@@ -123,6 +111,30 @@ async fn attempt<R: Rule>(
         }
     }
     Ok(Attempt::Done)
+}
+
+/// Writes a day of readings that are held, a long one row group by row group; `None` if the target
+/// moved.
+async fn write<R: Rule>(
+    lake: &Lake,
+    target: &Target,
+    version: Version,
+    day: Option<&(Sorted, Admitted)>,
+    date: ReadingDate,
+    report: &mut Report,
+) -> Result<Option<Settled>, Error> {
+    let row_group_rows = lake.bounds.row_group_rows;
+    let is_long = day.is_some_and(|(day, _)| day.records(date) > row_group_rows as u64);
+    if is_long && !target.is_at(&version) {
+        let ordered = Ordered::admit::<R>(day, date)?;
+        let (groups, ledger) = (ordered.row_groups::<R>(row_group_rows), ordered.ledger);
+        return target.write_each(lake, R::TABLE, version, groups, ledger, report).await;
+    }
+    let rows = || {
+        let ordered = Ordered::admit::<R>(day, date)?;
+        Ok((ordered.rows::<R>()?, ordered.ledger))
+    };
+    target.write(lake, R::TABLE, version, rows, report).await
 }
 
 async fn settle<R: Rule>(

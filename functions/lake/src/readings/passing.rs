@@ -149,9 +149,8 @@ impl<'a> Pass<'a> {
             }
         }
         for ((number, bucket), rows) in kept {
-            let rows = take_record_batch(batch, &UInt32Array::from(rows)).map_err(|error| {
-                Error::Encode { what: R::TABLE.name.to_owned(), source: error.into() }
-            })?;
+            let rows = take_record_batch(batch, &UInt32Array::from(rows));
+            let rows = rows.map_err(|error| Error::encode(R::TABLE, error))?;
             self.days[number].buckets[bucket].push(rows);
         }
         Ok(())

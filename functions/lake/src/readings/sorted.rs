@@ -350,7 +350,7 @@ fn with_owners<R: Rule>(readings: &RecordBatch, owners: ArrayRef) -> Result<Reco
 }
 
 fn failed<R: Rule>(error: ArrowError) -> Error {
-    Error::Encode { what: R::TABLE.name.to_owned(), source: error.into() }
+    Error::encode(R::TABLE, error)
 }
 
 impl Day {
