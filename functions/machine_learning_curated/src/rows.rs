@@ -159,3 +159,57 @@ fn has_more_texts(rows: &RecordBatch) -> bool {
 pub(crate) fn failed(error: ArrowError) -> Error {
     Error::encode(&MACHINE_LEARNING_CURATED, error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use lake::catalog::StoreCatalog;
+    use lake::key::{LakeKey, ObjectKey, Parts};
+    use lake::policy::Policies;
+    use lake::store::MemoryStore;
+
+    use super::*;
+    use crate::join::naming;
+    use crate::motions::Motions;
+    use crate::transform::Steps;
+    use crate::transform::tests::{motions, steps};
+
+    /// Nothing in memory ever waits.
+    fn done<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    /// A step reading in each stretch of time, in which very many others have readings.
+    #[test]
+    fn what_waits_has_no_texts_of_others() {
+        const STRETCHES: i64 = 10;
+        let store = Arc::new(MemoryStore::default());
+        let catalog = Arc::new(StoreCatalog::new(Arc::clone(&store) as _));
+        let key = LakeKey::new(&[1; 16]).unwrap();
+        let parts = Parts::try_from(1).unwrap();
+        let lake = done(Lake::open(store, catalog, key, parts, Policies::default())).unwrap();
+        let target = done(Target::note(&lake, ObjectKey::new("target"))).unwrap();
+        let text = || "none".to_owned();
+        let version = Version { rule: text(), policies: 0, source: text(), digest: text() };
+        let mut rows = Rows::new(&lake, &target, version, None);
+        let others: Vec<String> = (0..1_000).map(|other| format!("{other}@test.com")).collect();
+        for stretch in 0..STRETCHES {
+            let of_others = others.iter().map(|user| (user.as_str(), 10 * stretch + 1));
+            let readings: Vec<_> =
+                [("ada@test.com", 10 * stretch)].into_iter().chain(of_others).collect();
+            let motions = Motions::of(&motions(&readings), naming(&lake)).unwrap();
+            let steps = Steps::of(steps(&[(10 * stretch, "D-1", 1)]), naming(&lake)).unwrap();
+            let mut pairs = Pairs::new(&steps, &motions, None, &lake.key).unwrap();
+            done(rows.add(&mut pairs, false)).unwrap();
+        }
+        assert_eq!(rows.count, STRETCHES as u64);
+        let batches = rows.waiting.batches.iter();
+        let held: usize = batches.map(RecordBatch::get_array_memory_size).sum();
+        assert!(held < 100 << 10, "{held} bytes wait");
+    }
+}

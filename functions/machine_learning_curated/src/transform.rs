@@ -342,7 +342,7 @@ pub(crate) fn identified(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use arrow_array::{Float64Array, Int32Array, Int64Array};
     use arrow_select::concat::concat_batches;
     use lake::derivation::sorted;
@@ -352,7 +352,7 @@ mod tests {
 
     use super::*;
 
-    fn steps(rows: &[(i64, &str, i32)]) -> RecordBatch {
+    pub(crate) fn steps(rows: &[(i64, &str, i32)]) -> RecordBatch {
         let times: Int64Array = rows.iter().map(|row| row.0).collect();
         let serials: StringArray = rows.iter().map(|row| Some(row.1)).collect();
         let distances: Int32Array = rows.iter().map(|row| row.2).collect();
@@ -360,7 +360,7 @@ mod tests {
         RecordBatch::try_new(Stream::StepTrainer.schema(), columns).unwrap()
     }
 
-    fn motions(rows: &[(&str, i64)]) -> RecordBatch {
+    pub(crate) fn motions(rows: &[(&str, i64)]) -> RecordBatch {
         let rows: Vec<_> = rows.iter().map(|(user, time)| (*user, *time, [Some(1.0); 3])).collect();
         moved(&rows)
     }
