@@ -3,7 +3,8 @@
 //! A lake is built once, in bulk; then one change after another goes through the chain, each with no
 //! document of the lake in memory, and the calls of the store and the bytes they read and write are
 //! counted. Instructions are counted by whoever runs [`Chain::come_to_rest`] under a profiler: what
-//! the store itself does is behind [`apart`].
+//! the store itself does is behind [`apart`]. With a [clock](Chain::with_clock) it is counted, too, how
+//! many calls are waited for one after the other: of an invocation in Lambda that is most of the time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -14,6 +15,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,12 +32,16 @@ use lake::store::{
 };
 use lake::tables::{ACCELEROMETER_TRUSTED, MACHINE_LEARNING_CURATED, STEP_TRAINER_TRUSTED};
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, sleep};
 
 const DAY_MS: i64 = 86_400_000;
 /// When people registered and consented; readings follow.
 pub const FIRST_MS: i64 = 1_600_000_000_000;
 /// Messages of an invocation, as the template has it.
 const BATCH: usize = 10;
+/// What a call takes on the clock by which waits are counted.
+const CALL: Duration = Duration::from_secs(1);
 
 /// Calls by kind, and bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,9 @@ pub struct Counts {
     pub catalog_calls: usize,
     /// Invocations of functions.
     pub invocations: usize,
+    /// Calls of the store and the catalog that are waited for one after the other, where a clock counts
+    /// them: calls that go on at the same time are one.
+    pub waits: usize,
     /// Bytes of what was read.
     pub read_bytes: usize,
     /// Bytes of what was written.
@@ -64,6 +73,7 @@ impl Counts {
         }
         self.catalog_calls += other.catalog_calls;
         self.invocations += other.invocations;
+        self.waits += other.waits;
         self.read_bytes += other.read_bytes;
         self.written_bytes += other.written_bytes;
     }
@@ -94,9 +104,18 @@ struct Counting {
     changed: Arc<Mutex<VecDeque<(ObjectKey, bool)>>>,
     /// Whether a profiler is counting, which the name of [`apart`] would have count elsewhere.
     is_measured: Arc<AtomicBool>,
+    /// Whether a call takes its time.
+    takes_time: Arc<AtomicBool>,
 }
 
 impl Counting {
+    /// What a call takes.
+    async fn wait(&self) {
+        if self.takes_time.load(Ordering::Relaxed) {
+            sleep(CALL).await;
+        }
+    }
+
     /// Has the store do something.
     fn of_store<T>(&self, call: impl Future<Output = T>) -> T {
         if self.is_measured.load(Ordering::Relaxed) { apart(call) } else { block_on(call) }
@@ -120,11 +139,13 @@ impl Counting {
 #[async_trait]
 impl Store for Counting {
     async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        self.wait().await;
         drop(self.count("head"));
         self.of_store(self.store.head(key))
     }
 
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        self.wait().await;
         let got = async {
             let mut object = self.store.get(key, range).await?;
             // Nobody else has its bytes in memory, as nobody has those of S3.
@@ -139,6 +160,7 @@ impl Store for Counting {
     }
 
     async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        self.wait().await;
         let object = self.of_store(self.store.stream(key))?;
         let size = object.as_ref().map_or(0, |object| object.meta.size_bytes);
         self.count("get").read_bytes += size as usize;
@@ -151,6 +173,7 @@ impl Store for Counting {
         bytes: Bytes,
         when: Precondition,
     ) -> Result<ETag, StoreError> {
+        self.wait().await;
         self.count("put").written_bytes += bytes.len();
         let etag = self.of_store(self.store.put(key, bytes, when))?;
         self.changed(key, true);
@@ -158,12 +181,14 @@ impl Store for Counting {
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        self.wait().await;
         drop(self.count("upload"));
         let upload = self.store.upload(key).await?;
         Ok(Box::new(CountingUpload { store: self.clone(), key: key.clone(), upload }))
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.wait().await;
         drop(self.count("delete"));
         self.of_store(self.store.delete(key))?;
         self.changed(key, false);
@@ -171,6 +196,7 @@ impl Store for Counting {
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+        self.wait().await;
         drop(self.count("list"));
         let listed = async {
             let mut page = self.store.list(prefix, after).await?;
@@ -195,11 +221,13 @@ struct CountingUpload {
 #[async_trait]
 impl Upload for CountingUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.store.wait().await;
         self.store.count("upload").written_bytes += bytes.len();
         self.store.of_store(self.upload.write(bytes))
     }
 
     async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
+        self.store.wait().await;
         drop(self.store.count("put"));
         let etag = self.store.of_store(self.upload.complete(when))?;
         self.store.changed(&self.key, true);
@@ -249,6 +277,21 @@ pub struct Chain {
     store: Arc<Counting>,
     catalog: Arc<Counting>,
     parts: Parts,
+    clock: Option<Clock>,
+}
+
+/// A clock that goes on whenever everybody waits for a call.
+struct Clock {
+    runtime: Runtime,
+    began: Instant,
+}
+
+impl Clock {
+    /// How many calls have been waited for, one after the other.
+    fn waited(&self) -> usize {
+        let waited = self.runtime.block_on(async { self.began.elapsed() });
+        (waited.as_secs() / CALL.as_secs()) as usize
+    }
 }
 
 impl Chain {
@@ -262,6 +305,21 @@ impl Chain {
             store: Arc::new(Counting::over(store)),
             catalog: Arc::new(Counting::over(catalog)),
             parts,
+            clock: None,
+        }
+    }
+
+    /// The same chain with a clock by which waits are counted.
+    pub fn with_clock(self) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build()?;
+        let began = runtime.block_on(async { Instant::now() });
+        Ok(Self { clock: Some(Clock { runtime, began }), ..self })
+    }
+
+    fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        match &self.clock {
+            Some(clock) => clock.runtime.block_on(work),
+            None => block_on(work),
         }
     }
 
@@ -271,14 +329,14 @@ impl Chain {
         let catalog = Arc::new(StoreCatalog::new(self.catalog.clone()));
         let key = LakeKey::new(b"a secret of the cost test").expect("it is long enough");
         let opened = Lake::open(store, catalog, key, self.parts, Policies::default());
-        block_on(opened).expect("a lake")
+        self.run(opened).expect("a lake")
     }
 
     /// Puts records into the landing zone.
     pub fn land(&self, key: &str, records: impl IntoIterator<Item = Value>) {
         let lines: String = records.into_iter().map(|record| format!("{record}\n")).collect();
         let key = ObjectKey::new(key);
-        block_on(self.store.put(&key, lines.into(), Precondition::None)).expect("it is in memory");
+        self.run(self.store.put(&key, lines.into(), Precondition::None)).expect("it is in memory");
     }
 
     /// Delivers what waits, so many messages at a time, until nothing does.
@@ -299,7 +357,7 @@ impl Chain {
                 .map(|(id, (key, is_there))| (id.to_string(), object_event("b", key, *is_there)))
                 .collect();
             let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event)));
-            let outcome = block_on(function.invoke(lake, &event)).expect("an event");
+            let outcome = self.run(function.invoke(lake, &event)).expect("an event");
             assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
             self.store.counts.lock().expect("one thread").invocations += 1;
         }
@@ -325,7 +383,7 @@ impl Chain {
     pub fn compare(&self) {
         for function in FunctionName::ALL {
             let ask = Message { id: None, ask: Ok(Ask::Reconcile { time_ms: None }) };
-            let outcome = block_on(function.invoke_messages(&self.lake(), vec![ask]));
+            let outcome = self.run(function.invoke_messages(&self.lake(), vec![ask]));
             assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
             assert_eq!(outcome.report.unfinished, 0, "{}", function.as_str());
             self.store.counts.lock().expect("one thread").invocations += 1;
@@ -341,7 +399,7 @@ impl Chain {
         let function = FunctionName::ReadingsCompacted;
         for key in keys {
             let ask = Message::to_look_at(&[key]);
-            let outcome = block_on(function.invoke_messages(&self.lake(), vec![ask]));
+            let outcome = self.run(function.invoke_messages(&self.lake(), vec![ask]));
             assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
             self.store.counts.lock().expect("one thread").invocations += 1;
         }
@@ -355,13 +413,17 @@ impl Chain {
         let measure = |is_measured| {
             for store in [&self.store, &self.catalog] {
                 store.is_measured.store(is_measured, Ordering::Relaxed);
+                store.takes_time.store(is_measured && self.clock.is_some(), Ordering::Relaxed);
             }
         };
+        let waited = || self.clock.as_ref().map_or(0, Clock::waited);
+        let before = waited();
         measure(true);
         work(self);
         measure(false);
+        let waits = waited() - before;
         let catalog_calls = of_catalog.lock().expect("one thread").calls();
-        Counts { catalog_calls, ..counts.lock().expect("one thread").clone() }
+        Counts { catalog_calls, waits, ..counts.lock().expect("one thread").clone() }
     }
 
     /// A new record of a customer, delivered by itself.
@@ -646,6 +708,7 @@ pub fn mean(chain: &Chain, change: Change, size: Size, count: usize) -> Counts {
     }
     sum.catalog_calls = (sum.catalog_calls + count / 2) / count;
     sum.invocations = (sum.invocations + count / 2) / count;
+    sum.waits = (sum.waits + count / 2) / count;
     sum.read_bytes /= count;
     sum.written_bytes /= count;
     sum

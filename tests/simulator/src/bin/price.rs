@@ -3,7 +3,8 @@
 //! `price build FILE OBJECTS CUSTOMERS PARTS` saves a lake at rest; 0 parts: as many as suit it.
 //! `price change FILE OBJECTS CUSTOMERS CHANGE COUNT` opens it, makes a change so many times, and
 //! prints what one costs as JSON: calls by kind, calls of the catalog, invocations, bytes read, bytes
-//! written.
+//! written. `price waits …` does the same by a clock, and says how many calls were waited for one after
+//! the other; a profiler would count the clock, too.
 
 use std::error::Error;
 use std::path::Path;
@@ -27,10 +28,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             lake_of(size).save(Path::new(file))?;
             println!("{}", u16::from(size.parts));
         }
-        ["change", file, objects, customers, change, count] => {
+        [counted @ ("change" | "waits"), file, objects, customers, change, count] => {
             let named = |known: &Change| known.name() == *change;
             let change = Change::ALL.into_iter().find(named).ok_or("no such change")?;
-            let chain = Chain::open(Path::new(file))?;
+            let mut chain = Chain::open(Path::new(file))?;
+            if *counted == "waits" {
+                chain = chain.with_clock()?;
+            }
             let costs = mean(&chain, change, size(objects, customers)?, count.parse()?);
             let costs = json!({
                 "calls": costs.calls,
@@ -38,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "invocations": costs.invocations,
                 "read_bytes": costs.read_bytes,
                 "written_bytes": costs.written_bytes,
+                "waits": costs.waits,
             });
             println!("{costs}");
         }
