@@ -17,7 +17,8 @@ use lake::key::{KeyHash, LakeKey, Part, Revision};
 use lake::lake::Lake;
 use lake::layout;
 use lake::readings::{Coverage, Readings, Rule};
-use lake::registers::{ConsentRow, slim};
+use lake::registers::ConsentRow;
+use lake::registers::slim::{self, Peeked};
 use lake::tables::{ACCELEROMETER_TRUSTED, Stream, Table};
 
 pub use self::transform::covers;
@@ -38,6 +39,8 @@ impl Rule for AccelerometerLandingToTrusted {
     const REGISTER_ZONE: &'static str = layout::TRUSTED_CUSTOMER;
     const ANNOUNCED: &'static str = layout::CONSENTS;
 
+    type Announced = Option<Peeked<ConsentRow>>;
+
     fn hash(key: &LakeKey, user: &str) -> KeyHash {
         key.person(user)
     }
@@ -47,20 +50,25 @@ impl Rule for AccelerometerLandingToTrusted {
         Ok(covers(&consents, users, lake.settings.policies.consent))
     }
 
+    async fn announced(lake: &Lake, part: Part) -> Result<Self::Announced, Error> {
+        slim::peek(lake, &layout::consents(part)).await
+    }
+
     async fn changed(
         lake: &Lake,
         part: Part,
+        announced: Self::Announced,
         above: Revision,
     ) -> Result<(Revision, BTreeSet<KeyHash>), Error> {
-        let key = layout::consents(part);
-        let current = slim::revision(lake, &key).await?;
-        let revision = current.map_or(Revision(0), |(_, revision)| revision);
-        if revision <= above {
-            return Ok((revision, BTreeSet::new()));
-        }
-        let Some(consents) = slim::load::<ConsentRow>(lake, &key).await? else {
-            return Ok((Revision(0), BTreeSet::new()));
+        let consents = match announced {
+            None => None,
+            Some(Peeked::Large(revision)) if revision <= above => {
+                return Ok((revision, BTreeSet::new()));
+            }
+            Some(Peeked::Large(_)) => slim::load(lake, &layout::consents(part)).await?,
+            Some(Peeked::Whole(consents)) => Some(consents),
         };
+        let Some(consents) = consents else { return Ok((Revision(0), BTreeSet::new())) };
         let changed = consents.people.iter().filter(|(_, row)| row.revision > above);
         Ok((consents.revision, changed.map(|(person, _)| *person).collect()))
     }

@@ -20,11 +20,12 @@ mod transform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::try_join;
 use lake::comparison::Comparison;
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::function::{Function, Plan};
-use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
+use lake::key::{ETag, KeyHash, ObjectKey, Part};
 use lake::lake::{Lake, Put, Room};
 use lake::landing::{Landed, Piece, Records};
 use lake::layout;
@@ -32,6 +33,7 @@ use lake::quarantine::{self, Lines};
 use lake::report::Report;
 use lake::tables::{CUSTOMER_LANDING, CUSTOMER_TRUSTED, Stream, Table};
 
+use self::register::Published;
 pub use self::register::{CustomerManifest, CustomerRegister, RegisterRow};
 pub use self::transform::fold;
 
@@ -46,6 +48,8 @@ pub struct CustomerLandingToTrusted;
 pub struct Folded {
     landing: ObjectKey,
     version: Option<ETag>,
+    /// Its manifest, as it was published before.
+    manifest: Published,
     /// What its records took until they were.
     _room: Option<Arc<Room>>,
 }
@@ -93,9 +97,10 @@ impl Function for CustomerLandingToTrusted {
         part: &Part,
         records: Vec<Customer>,
     ) -> Result<Report, Error> {
-        lake.register(&TABLES).await?;
-        register::fold_into(lake, *part, records).await?;
-        project::project(lake, *part).await
+        let folded = register::fold_into(lake, *part, records);
+        let ((), noted, ()) =
+            try_join!(lake.register(&TABLES), project::note(lake, *part), folded)?;
+        project::project(lake, *part, noted).await
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
@@ -108,7 +113,8 @@ impl Function for CustomerLandingToTrusted {
     }
 
     async fn settle(&self, lake: &Lake, folded: Folded) -> Result<(), Error> {
-        register::record_folded(lake, &folded.landing, folded.version.as_ref()).await
+        register::record_folded(lake, &folded.landing, folded.version.as_ref(), folded.manifest)
+            .await
     }
 }
 
@@ -119,12 +125,10 @@ async fn attempt_plan(
     key: &ObjectKey,
     people: &mut People,
 ) -> Result<Result<Plan<Part, Customer, Folded>, &'static str>, Error> {
-    let landed = read(lake, key, people).await?;
-    let source = Source::of(key);
+    let (known, landed) = try_join!(register::manifest(lake, key), read(lake, key, people))?;
     let named = people.parts(lake);
-    let Some(manifest) = register::publish(lake, key, source, &landed, &named).await? else {
-        return Ok(Err("the manifest"));
-    };
+    let published = register::publish(lake, key, known, &landed, &named).await?;
+    let manifest = &published.manifest;
     if manifest.had_fragments
         && quarantine::derive(lake, Stream::Customer, key, &landed).await? == Put::Moved
     {
@@ -144,7 +148,8 @@ async fn attempt_plan(
         quarantined: landed.summary.fragments,
         ..Report::default()
     };
-    let settle = Some(Folded { landing: key.clone(), version: landed.version, _room });
+    let (landing, version) = (key.clone(), landed.version);
+    let settle = Some(Folded { landing, version, manifest: published, _room });
     Ok(Ok(Plan { units, settle, report }))
 }
 

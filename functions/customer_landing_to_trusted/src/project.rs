@@ -5,7 +5,7 @@ use lake::comparison::{Comparison, Looked, Versions};
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
-use lake::key::{ETag, Fingerprint, ObjectKey, Part};
+use lake::key::{ETag, Fingerprint, ObjectKey, Part, Revision};
 use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::object::{self, Ledger, Version};
@@ -16,42 +16,65 @@ use lake::tables::CUSTOMER_TRUSTED;
 
 use crate::register::CustomerRegister;
 
+/// What follows from a part of the register, as it was noted before that was read.
+pub(crate) struct Noted {
+    target: Target,
+    /// Version and revision of the consents.
+    consents: Option<(ETag, Revision)>,
+}
+
+/// Notes what follows from a part of the register.
+pub(crate) async fn note(lake: &Lake, part: Part) -> Result<Noted, Error> {
+    let target = Target::note(lake, layout::customer_part(layout::TRUSTED_CUSTOMER, part));
+    let consents = layout::consents(part);
+    let (target, consents) = try_join!(target, slim::revision(lake, &consents))?;
+    Ok(Noted { target, consents })
+}
+
 /// Brings the consents and the part of customer_trusted up to the register.
 ///
 /// A revision has one content, since the register is only ever written over the version it was
 /// read at; so the higher revision is the newer, and a slow writer finds it there and leaves it.
-pub(crate) async fn project(lake: &Lake, part: Part) -> Result<Report, Error> {
+pub(crate) async fn project(lake: &Lake, part: Part, mut noted: Noted) -> Result<Report, Error> {
     let mut report = Report::default();
     for _ in 0..lake.bounds.attempts_max {
-        let target =
-            Target::note(lake, layout::customer_part(layout::TRUSTED_CUSTOMER, part)).await?;
         let found = lake.load::<CustomerRegister>(&layout::customer_register(part)).await?;
         let Some(register) = found else { return Ok(report) };
-        let register = register.value;
-        if !project_consents(lake, part, &register).await? {
-            report.conflicts += 1;
-            continue;
-        }
-        let version = Version {
-            rule: CUSTOMER_TRUSTED.name.to_owned(),
-            policies: 0,
-            source: register.revision.to_string(),
-            digest: String::new(),
-        };
-        if target.is_from_after(&version.source) {
-            report.conflicts += 1;
-            continue;
-        }
-        let rows = || trusted_rows(&register);
-        if target.write(lake, &CUSTOMER_TRUSTED, version, rows, &mut report).await?.is_some() {
+        if attempt(lake, part, &noted, &register.value, &mut report).await? {
             return Ok(report);
         }
         report.conflicts += 1;
+        noted = note(lake, part).await?;
     }
     Err(lake.contended(
         format!("project part {part} of the customer register"),
         "the register or what follows from it",
     ))
+}
+
+/// One attempt; `false` if what follows moved since it was noted, or is ahead of the register.
+async fn attempt(
+    lake: &Lake,
+    part: Part,
+    noted: &Noted,
+    register: &CustomerRegister,
+    report: &mut Report,
+) -> Result<bool, Error> {
+    let Noted { target, consents } = noted;
+    if !project_consents(lake, part, consents.as_ref(), register).await? {
+        return Ok(false);
+    }
+    let version = Version {
+        rule: CUSTOMER_TRUSTED.name.to_owned(),
+        policies: 0,
+        source: register.revision.to_string(),
+        digest: String::new(),
+    };
+    if target.is_from_after(&version.source) {
+        return Ok(false);
+    }
+    let rows = || trusted_rows(register);
+    Ok(target.write(lake, &CUSTOMER_TRUSTED, version, rows, report).await?.is_some())
 }
 
 /// The parts of customer_trusted that do not follow from the register as it is, or whose consents
@@ -111,25 +134,26 @@ async fn follows(lake: &Lake, under: Versions, part: Part) -> Result<Option<Look
     Ok(Some(Looked::Settled(versions(under, part, &found.etag, consents, trusted))))
 }
 
-/// Brings the consents up to the register; `false` if they moved, or are ahead of it.
+/// Brings the consents up to the register; `false` if they moved since they were noted, or are ahead
+/// of it.
 async fn project_consents(
     lake: &Lake,
     part: Part,
+    noted: Option<&(ETag, Revision)>,
     register: &CustomerRegister,
 ) -> Result<bool, Error> {
     let key = layout::consents(part);
-    let found = slim::revision(lake, &key).await?;
-    if let Some((_, revision)) = found
-        && revision >= register.revision
+    if let Some((_, revision)) = noted
+        && *revision >= register.revision
     {
-        return Ok(revision == register.revision);
+        return Ok(*revision == register.revision);
     }
     let people = register.people.iter().map(|(person, row)| {
         let since_ms = row.record.as_ref().and_then(Customer::research_since_ms);
         (*person, ConsentRow { since_ms, revision: row.consent_revision })
     });
     let consents = Consents { revision: register.revision, people: people.collect() };
-    let etag = found.as_ref().map(|(etag, _)| etag);
+    let etag = noted.map(|(etag, _)| etag);
     Ok(slim::save(lake, &key, &consents, etag).await? != Put::Moved)
 }
 

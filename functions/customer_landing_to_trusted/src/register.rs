@@ -9,7 +9,7 @@ use lake::comparison::{Comparison, LandingObjects, Listed, Versions, readable};
 use lake::customer::Customer;
 use lake::error::Error;
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, Source};
-use lake::lake::{Lake, Put};
+use lake::lake::{Lake, Put, Versioned};
 use lake::landing::Landed;
 use lake::layout;
 use lake::manifest::Content;
@@ -64,34 +64,54 @@ impl CustomerManifest {
     }
 }
 
-/// Publishes what was found in a landing object, before it is folded; `None` if somebody else
-/// published meanwhile.
+/// A manifest that was published.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) manifest: CustomerManifest,
+    /// Its version; `None` if there is nothing to be said of the landing object.
+    etag: Option<ETag>,
+}
+
+/// The manifest of a landing object.
+pub(crate) async fn manifest(
+    lake: &Lake,
+    landing: &ObjectKey,
+) -> Result<Option<Versioned<CustomerManifest>>, Error> {
+    lake.load(&layout::manifest(Stream::Customer, Source::of(landing))).await
+}
+
+/// Publishes what was found in a landing object, before it is folded.
+///
+/// Somebody else may have published another version of it: whoever comes last looks at the landing
+/// object after that, and finds that it moved if this is the older.
 pub(crate) async fn publish(
     lake: &Lake,
     landing: &ObjectKey,
-    source: Source,
+    mut known: Option<Versioned<CustomerManifest>>,
     landed: &Landed,
     named: &BTreeSet<Part>,
-) -> Result<Option<CustomerManifest>, Error> {
-    let key = layout::manifest(Stream::Customer, source);
-    let before = lake.load::<CustomerManifest>(&key).await?;
-    let known = before.as_ref().map(|before| before.value.as_ref());
-    let content = Content::of(landed);
-    let mut parts = known.map_or_else(BTreeSet::new, |known| known.parts.clone());
-    parts.extend(named.iter().map(ToString::to_string));
-    let had_fragments =
-        known.is_some_and(|known| known.had_fragments) || !content.fragments.is_empty();
-    let folded = known.and_then(|known| known.folded.clone());
-    let landing = landing.clone();
-    let manifest = CustomerManifest { landing, content, folded, parts, had_fragments };
-    if known == Some(&manifest) || (known.is_none() && landed.version.is_none()) {
-        return Ok(Some(manifest));
+) -> Result<Published, Error> {
+    for _ in 0..lake.bounds.attempts_max {
+        let (etag, before) = known.map(|known| (known.etag, known.value)).unzip();
+        let before = before.as_deref();
+        let content = Content::of(landed);
+        let mut parts = before.map_or_else(BTreeSet::new, |before| before.parts.clone());
+        parts.extend(named.iter().map(ToString::to_string));
+        let had_fragments =
+            before.is_some_and(|before| before.had_fragments) || !content.fragments.is_empty();
+        let folded = before.and_then(|before| before.folded.clone());
+        let of = landing.clone();
+        let manifest = CustomerManifest { landing: of, content, folded, parts, had_fragments };
+        if before == Some(&manifest) || (before.is_none() && landed.version.is_none()) {
+            return Ok(Published { manifest, etag });
+        }
+        let key = layout::manifest(Stream::Customer, Source::of(landing));
+        if let Put::Done(etag) = lake.save(&key, &manifest, etag.as_ref()).await? {
+            return Ok(Published { manifest, etag: Some(etag) });
+        }
+        known = self::manifest(lake, landing).await?;
     }
-    let etag = before.as_ref().map(|before| &before.etag);
-    match lake.save(&key, &manifest, etag).await? {
-        Put::Done(_) => Ok(Some(manifest)),
-        Put::Moved => Ok(None),
-    }
+    Err(lake.contended(format!("publish what is in {landing}"), "its manifest"))
 }
 
 /// Names parts in the manifest of a landing object that is being read, before its records are folded
@@ -103,7 +123,7 @@ pub(crate) async fn name_parts(
 ) -> Result<(), Error> {
     let key = layout::manifest(Stream::Customer, Source::of(landing));
     for _ in 0..lake.bounds.attempts_max {
-        let before = lake.load::<CustomerManifest>(&key).await?;
+        let before = manifest(lake, landing).await?;
         let known = before.as_ref().map(|before| before.value.as_ref());
         let mut manifest = known.cloned().unwrap_or_else(|| CustomerManifest {
             landing: landing.clone(),
@@ -130,18 +150,20 @@ pub(crate) async fn record_folded(
     lake: &Lake,
     landing: &ObjectKey,
     version: Option<&ETag>,
+    published: Published,
 ) -> Result<(), Error> {
     let key = layout::manifest(Stream::Customer, Source::of(landing));
+    let Published { manifest: mut found, mut etag } = published;
     for _ in 0..lake.bounds.attempts_max {
-        let Some(found) = lake.load::<CustomerManifest>(&key).await? else { return Ok(()) };
-        let mut manifest = (*found.value).clone();
-        if manifest.content.version.as_ref() != version || manifest.folded.as_ref() == version {
+        if found.content.version.as_ref() != version || found.folded.as_ref() == version {
             return Ok(());
         }
-        manifest.folded = version.cloned();
-        if let Put::Done(_) = lake.save(&key, &manifest, Some(&found.etag)).await? {
+        found.folded = version.cloned();
+        if let Put::Done(_) = lake.save(&key, &found, etag.as_ref()).await? {
             return Ok(());
         }
+        let Some(now) = manifest(lake, landing).await? else { return Ok(()) };
+        (found, etag) = ((*now.value).clone(), Some(now.etag));
     }
     Err(lake.contended(format!("record that {landing} is folded"), "its manifest"))
 }

@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
+use futures::try_join;
 use lake::customer::Customer;
-use lake::derivation::Target;
 use lake::error::Error;
 use lake::function::Done;
 use lake::key::{ETag, KeyHash, Part};
@@ -17,13 +18,16 @@ use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::registers::{CuratedRegister, TrustedPart, TrustedRow};
 use lake::report::Report;
-use lake::tables::CUSTOMER_CURATED;
+use lake::tables::{CUSTOMER_CURATED, Table};
 
 use crate::look::People;
 use crate::presence::{self, Witnesses};
-use crate::project;
+use crate::project::{self, Noted};
 use crate::transform::{self, Doubt, Doubts, Follow};
 use crate::trusted_part;
+
+/// The tables it registers.
+const TABLES: [&Table; 1] = [&CUSTOMER_CURATED];
 
 /// How an attempt at a part ends.
 enum End {
@@ -46,9 +50,6 @@ pub(crate) async fn curate(
     mut parts: BTreeMap<Part, Arc<People>>,
 ) -> Result<Vec<Done<Part>>, Error> {
     let mut done = Vec::new();
-    if !parts.is_empty() {
-        lake.register(&[&CUSTOMER_CURATED]).await?;
-    }
     let mut moved = BTreeMap::new();
     for conflicts in 0..lake.bounds.attempts_max as u64 {
         if parts.is_empty() {
@@ -89,7 +90,8 @@ async fn attempt(
 
     let begun =
         each(lake, parts.clone(), |(part, people)| (part, Begun::begin(lake, part, people)));
-    let begun = going_on(begun.await, &mut ends);
+    let ((), begun) = try_join!(lake.register(&TABLES), begun.map(Ok))?;
+    let begun = going_on(begun, &mut ends);
     let doubts: Vec<&Doubts> = begun.iter().map(|(_, begun)| &begun.follow.doubts).collect();
     let decided = presence::decide(lake, &doubts).await?;
 
@@ -140,7 +142,7 @@ fn going_on<T>(taken: Vec<(Part, Result<T, End>)>, ends: &mut Vec<(Part, End)>) 
 
 /// A part as it was noted, and what it has to follow.
 struct Begun {
-    target: Target,
+    noted: Noted,
     etag: Option<ETag>,
     before: CuratedRegister,
     follow: Follow,
@@ -148,21 +150,20 @@ struct Begun {
 
 impl Begun {
     async fn begin(lake: &Lake, part: Part, people: Arc<People>) -> Result<Self, End> {
-        let target = project::note(lake, part).await?;
-        let noted = lake.load::<CuratedRegister>(&layout::curated_register(part)).await?;
-        let before =
-            noted.as_ref().map_or_else(CuratedRegister::default, |noted| (*noted.value).clone());
+        let register = layout::curated_register(part);
+        let register = lake.load::<CuratedRegister>(&register);
+        let (noted, register) = try_join!(project::note(lake, part), register)?;
+        let (etag, before) = register.map(|register| (register.etag, register.value)).unzip();
+        let before = before.map_or_else(CuratedRegister::default, |before| (*before).clone());
         match read_trusted(lake, part, &before, &people).await? {
-            Some(follow) => {
-                Ok(Self { target, etag: noted.map(|noted| noted.etag), before, follow })
-            }
+            Some(follow) => Ok(Self { noted, etag, before, follow }),
             None => Err(End::Done(Report::default())),
         }
     }
 
     /// Saves the register that follows.
     async fn save(self, lake: &Lake, part: Part, decided: &Witnesses) -> Result<Saved, End> {
-        let Self { target, mut etag, before, follow } = self;
+        let Self { noted, mut etag, before, follow } = self;
         let register = transform::follow(&before, follow, decided);
         if register != before {
             match lake.save(&layout::curated_register(part), &register, etag.as_ref()).await? {
@@ -171,13 +172,13 @@ impl Begun {
             }
         }
         let doubted = transform::doubted(&register);
-        Ok(Saved { target, etag, register, doubted })
+        Ok(Saved { noted, etag, register, doubted })
     }
 }
 
 /// A part whose register is saved, but for the people of whom it is not certain.
 struct Saved {
-    target: Target,
+    noted: Noted,
     etag: Option<ETag>,
     register: CuratedRegister,
     doubted: Doubts,
@@ -187,13 +188,13 @@ impl Saved {
     /// Projects what was decided, and then confirms it: who dies in between leaves it unconfirmed,
     /// so that whoever comes next projects it, be it for another reason.
     async fn conclude(self, lake: &Lake, part: Part, decided: &Witnesses) -> Result<(), End> {
-        let Self { target, etag, mut register, doubted } = self;
+        let Self { noted, etag, mut register, doubted } = self;
         let is_as_before =
             |(person, doubt): (&KeyHash, &Doubt)| doubt.witness == decided.get(person).copied();
         if !doubted.iter().all(is_as_before) {
             return Err(End::Moved("the accelerometer's manifests"));
         }
-        let report = match project::project(lake, part, &target, &register).await? {
+        let report = match project::project(lake, part, &noted, &register).await? {
             Ok(report) => report,
             Err(what) => return Err(End::Moved(what)),
         };
@@ -215,21 +216,23 @@ async fn read_trusted(
     before: &CuratedRegister,
     people: &People,
 ) -> Result<Option<Follow>, Error> {
-    let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let followed = before.trusted.as_ref().map(|trusted| &trusted.etag);
-    let current: Option<ETag> = lake.store.head(&key).await?.map(|meta| meta.etag);
-    let changed = if current.as_ref() == followed {
-        None
-    } else {
-        let Some(found) = trusted_part(lake, part).await? else { return Ok(None) };
-        let records = Customer::from_batch(&found.value.batch);
-        let rows = records.iter().filter_map(|record| trusted_row(lake, record));
-        let etag = found.etag.clone();
-        let revision = found.value.footer.version.source.clone();
-        Some((TrustedPart { etag, revision }, rows.collect()))
+    // Where nobody is asked for, the part itself changed, as a rule.
+    let is_followed = !people.is_empty() && {
+        let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
+        let Some(current) = lake.store.head(&key).await? else { return Ok(None) };
+        Some(&current.etag) == followed
     };
-    if current.is_none() {
-        return Ok(None);
+    let mut changed = None;
+    if !is_followed {
+        let Some(found) = trusted_part(lake, part, None).await? else { return Ok(None) };
+        if Some(&found.etag) != followed {
+            let records = Customer::from_batch(&found.value.batch);
+            let rows = records.iter().filter_map(|record| trusted_row(lake, record));
+            let etag = found.etag.clone();
+            let revision = found.value.footer.version.source.clone();
+            changed = Some((TrustedPart { etag, revision }, rows.collect()));
+        }
     }
     Ok(Some(Follow::new(before, changed, people, lake.settings.policies.consent)))
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 use lake::error::Error;
 use lake::function::{Done, Function, Plan};
-use lake::key::{KeyHash, ObjectKey, Part, Source};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Versioned};
 use lake::landing::row_bytes;
 use lake::layout::{self, Slice};
@@ -112,10 +112,12 @@ impl Function for CustomerTrustedToCurated {
     }
 }
 
-/// Reads a part of customer_trusted.
+/// Reads a part of customer_trusted; where this version of it is in memory, nobody asks whether it is
+/// still there.
 pub(crate) async fn trusted_part(
     lake: &Lake,
     part: Part,
+    known: Option<&ETag>,
 ) -> Result<Option<Versioned<Rows>>, Error> {
     let key = layout::customer_part(layout::TRUSTED_CUSTOMER, part);
     let decode = |object: Object| {
@@ -123,5 +125,8 @@ pub(crate) async fn trusted_part(
         let bytes = row_bytes(&rows.batch) as usize;
         Ok((rows, bytes))
     };
-    lake.read(&key, ByteRange::All, decode).await
+    match known {
+        Some(known) => lake.read_known(&key, known, ByteRange::All, decode).await,
+        None => lake.read(&key, ByteRange::All, decode).await,
+    }
 }

@@ -3,11 +3,12 @@
 
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
+use futures::try_join;
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
 use lake::index::Index;
-use lake::key::{Part, Revision};
+use lake::key::{ETag, Part, Revision};
 use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::object::{Ledger, Version};
@@ -17,9 +18,21 @@ use lake::tables::CUSTOMER_CURATED;
 
 use crate::trusted_part;
 
-/// Notes the part of customer_curated.
-pub(crate) async fn note(lake: &Lake, part: Part) -> Result<Target, Error> {
-    Target::note(lake, layout::customer_part(layout::CURATED_CUSTOMER, part)).await
+/// What follows from a part of the register, as it was noted before it is brought up to it.
+pub(crate) struct Noted {
+    /// The part of customer_curated.
+    target: Target,
+    /// Version and revision of the owners.
+    owners: Option<(ETag, Revision)>,
+}
+
+/// Notes what follows from a part of the register. The revisions of that only grow, and the higher is the
+/// newer: so the register is looked at before or after.
+pub(crate) async fn note(lake: &Lake, part: Part) -> Result<Noted, Error> {
+    let target = Target::note(lake, layout::customer_part(layout::CURATED_CUSTOMER, part));
+    let owners = layout::owners(part);
+    let (target, owners) = try_join!(target, slim::revision(lake, &owners))?;
+    Ok(Noted { target, owners })
 }
 
 /// The version of the part of customer_curated that follows from the register.
@@ -32,17 +45,17 @@ pub(crate) fn version(lake: &Lake, register: &CuratedRegister) -> Version {
     }
 }
 
-/// Brings the owners up to the register; `false` if they moved, or are ahead of it.
+/// Brings the owners up to the register; `false` if they moved since they were noted, or are ahead of it.
 ///
 /// Who ever had a device is said before: whoever looks for the owners of a device finds them all.
-pub(crate) async fn project_owners(
+async fn project_owners(
     lake: &Lake,
     part: Part,
+    found: Option<&(ETag, Revision)>,
     register: &CuratedRegister,
 ) -> Result<bool, Error> {
     let key = layout::owners(part);
-    let found = slim::revision(lake, &key).await?;
-    let known = found.as_ref().map_or(Revision(0), |(_, revision)| *revision);
+    let known = found.map_or(Revision(0), |(_, revision)| *revision);
     if found.is_some() && known >= register.revision {
         return Ok(known == register.revision);
     }
@@ -50,11 +63,10 @@ pub(crate) async fn project_owners(
     let devices = changed
         .flat_map(|(person, row)| row.devices.iter().map(|device| (*device, slim::half(person))));
     let devices = devices.collect();
-    Index::new(lake, layout::DEVICES).add(devices).await?;
     let people = register.people.iter().map(|(person, row)| (*person, row.owner()));
     let owners = Owners { revision: register.revision, people: people.collect() };
-    let etag = found.as_ref().map(|(etag, _)| etag);
-    Ok(slim::save(lake, &key, &owners, etag).await? != Put::Moved)
+    let save = slim::save(lake, &key, &owners, found.map(|(etag, _)| etag));
+    Ok(Index::new(lake, layout::DEVICES).add(devices, save).await? != Put::Moved)
 }
 
 /// Brings the part of customer_curated up to the register, which is at this version of the part of
@@ -62,10 +74,11 @@ pub(crate) async fn project_owners(
 pub(crate) async fn project(
     lake: &Lake,
     part: Part,
-    target: &Target,
+    noted: &Noted,
     register: &CuratedRegister,
 ) -> Result<Result<Report, &'static str>, Error> {
-    if !project_owners(lake, part, register).await? {
+    let Noted { target, owners } = noted;
+    if !project_owners(lake, part, owners.as_ref(), register).await? {
         return Ok(Err("the owners"));
     }
     let version = version(lake, register);
@@ -77,10 +90,11 @@ pub(crate) async fn project(
         report.objects_unchanged += 1;
         return Ok(Ok(report));
     }
-    let Some(trusted) = trusted_part(lake, part).await? else { return Ok(Err("the trusted part")) };
-    if register.trusted.as_ref().is_none_or(|followed| followed.etag != trusted.etag) {
+    let Some(followed) = &register.trusted else { return Ok(Err("the trusted part")) };
+    let trusted = trusted_part(lake, part, Some(&followed.etag)).await?;
+    let Some(trusted) = trusted.filter(|trusted| trusted.etag == followed.etag) else {
         return Ok(Err("the trusted part"));
-    }
+    };
     let batch = &trusted.value.batch;
     let curated: BooleanArray = Customer::from_batch(batch)
         .iter()

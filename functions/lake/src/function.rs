@@ -290,7 +290,8 @@ fn said(panic: &(dyn Any + Send)) -> String {
 struct Batch<F: Function> {
     messages: Vec<(Option<String>, Vec<ObjectKey>)>,
     units: BTreeMap<F::Unit, Asked<F>>,
-    settles: Vec<(usize, F::Settle)>,
+    /// Of each key, with the messages that ask for it.
+    settles: Vec<(Vec<usize>, F::Settle)>,
     failures: BTreeMap<usize, Arc<Error>>,
     report: Report,
 }
@@ -353,9 +354,7 @@ impl<F: Function> Batch<F> {
             asked.details.extend(details);
             asked.messages.extend(indices);
         }
-        let settle = plan.settle.into_iter();
-        self.settles
-            .extend(settle.flat_map(|settle| indices.iter().map(move |i| (*i, settle.clone()))));
+        self.settles.extend(plan.settle.map(|settle| (indices.to_vec(), settle)));
     }
 
     async fn work(&mut self, lake: &Lake, function: &F) {
@@ -393,12 +392,18 @@ impl<F: Function> Batch<F> {
 
     /// Records what is done, for the messages of which nothing failed.
     async fn settle(&mut self, lake: &Lake, function: &F) {
-        for (index, settle) in std::mem::take(&mut self.settles) {
-            if self.failures.contains_key(&index) {
-                continue;
-            }
-            if let Err(error) = guarded(function.settle(lake, settle)).await {
-                self.fail(&[index], error);
+        let mut done = std::mem::take(&mut self.settles);
+        done.retain(|(indices, _)| indices.iter().any(|index| !self.failures.contains_key(index)));
+        let settled: Vec<_> = stream::iter(done)
+            .map(|(indices, settle)| async move {
+                (indices, guarded(function.settle(lake, settle)).await)
+            })
+            .buffered(lake.bounds.looks_at_once)
+            .collect()
+            .await;
+        for (indices, settled) in settled {
+            if let Err(error) = settled {
+                self.fail(&indices, error);
             }
         }
     }

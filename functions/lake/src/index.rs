@@ -16,9 +16,11 @@
 //! Entries are found by a computed place ([`crate::search`]): a run has no index of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
@@ -82,11 +84,22 @@ impl<'a> Index<'a> {
         Self { lake, prefix: prefix.into() }
     }
 
-    /// Adds some pairs.
-    pub async fn add(&self, pairs: Vec<(KeyHash, Value)>) -> Result<(), Error> {
+    /// Adds some pairs; then `next` is done, while what was added is merged once there is much of it.
+    pub async fn add<T>(
+        &self,
+        pairs: Vec<(KeyHash, Value)>,
+        next: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let is_full = self.put(pairs).await?;
+        let merge = async { if is_full { self.merge().await } else { Ok(()) } };
+        Ok(try_join!(merge, next)?.1)
+    }
+
+    /// Adds some pairs; whether it is to be seen if there are many runs.
+    async fn put(&self, pairs: Vec<(KeyHash, Value)>) -> Result<bool, Error> {
         let mut entries: Vec<Entry> = pairs.iter().map(|(key, value)| entry(key, value)).collect();
         if entries.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         entries.sort_unstable();
         entries.dedup();
@@ -96,8 +109,7 @@ impl<'a> Index<'a> {
         self.lake.store.put(&key, bytes, Precondition::None).await?;
         // Every other one looks whether there are many: so that they are seldom many more, and a run
         // costs little but its own put.
-        let looks = leading(&digest).is_multiple_of((self.lake.bounds.runs_max as u64 / 4).max(1));
-        if looks { self.merge().await } else { Ok(()) }
+        Ok(leading(&digest).is_multiple_of((self.lake.bounds.runs_max as u64 / 4).max(1)))
     }
 
     /// What each of some keys leads to; and, very seldom, what others do.
@@ -274,9 +286,12 @@ async fn find_in(
     let by_prefix: BTreeMap<u64, KeyHash> =
         keys.iter().map(|key| (leading(key.as_bytes()), *key)).collect();
     let by_prefix = &by_prefix;
+    // Of most runs few bytes are read for few keys.
+    let is_little = keys.len() as u64 * WINDOW_BYTES <= SMALL_BYTES;
+    let at_once = if is_little { lake.bounds.looks_at_once } else { lake.bounds.concurrency };
     let searched: Vec<Option<Vec<Entry>>> = stream::iter(runs)
         .map(|run| async move { search_run(lake, &run, by_prefix).await })
-        .buffered(lake.bounds.concurrency)
+        .buffered(at_once)
         .try_collect()
         .await?;
     let mut found: BTreeMap<KeyHash, BTreeSet<Value>> =
@@ -317,8 +332,13 @@ async fn search_run(lake: &Lake, run: &Run, keys: &BTreeMap<u64, KeyHash>) -> Un
         }
         return Ok(Some(found));
     }
-    for key in keys.keys() {
-        let Some(entries) = search::look_up(lake, run, *key).await? else { return Ok(None) };
+    let mut looked_up = pin!(
+        stream::iter(keys.keys().copied())
+            .map(|key| search::look_up(lake, run, key))
+            .buffered(lake.bounds.concurrency)
+    );
+    while let Some(entries) = looked_up.try_next().await? {
+        let Some(entries) = entries else { return Ok(None) };
         found.extend_from_slice(entries.as_chunks().0);
     }
     Ok(Some(found))

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use futures::stream::{self, Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -305,7 +306,8 @@ pub struct Lake {
     /// it. It stands still unless it is set: then what such a one may still do is always waited for.
     pub clock: Clock,
     cache: Mutex<Cache>,
-    registered: Mutex<BTreeSet<&'static str>>,
+    /// Held by whoever registers tables: once is enough.
+    registered: tokio::sync::Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
     waiting: OnceLock<Arc<Semaphore>>,
     together: OnceLock<Arc<Semaphore>>,
@@ -349,7 +351,7 @@ impl Lake {
             limits: reader::Limits::default(),
             clock: Arc::new(|| 0),
             cache: Mutex::default(),
-            registered: Mutex::default(),
+            registered: tokio::sync::Mutex::default(),
             large: OnceLock::new(),
             waiting: OnceLock::new(),
             together: OnceLock::new(),
@@ -467,9 +469,21 @@ impl Lake {
         range: ByteRange,
         decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
     ) -> Result<Option<Versioned<T>>, Error> {
-        match self.cached::<T>(&listed.key) {
-            Some(known) if known.etag == listed.etag => Ok(Some(known)),
-            _ => self.read_anew(&listed.key, range, decode).await,
+        self.read_known(&listed.key, &listed.etag, range, decode).await
+    }
+
+    /// Reads an object of the lake's own of which a version is known. If that comes from memory, nobody
+    /// asks the store whether it is still there.
+    pub async fn read_known<T: Send + Sync + 'static>(
+        &self,
+        key: &ObjectKey,
+        known: &ETag,
+        range: ByteRange,
+        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
+    ) -> Result<Option<Versioned<T>>, Error> {
+        match self.cached::<T>(key) {
+            Some(cached) if cached.etag == *known => Ok(Some(cached)),
+            _ => self.read_anew(key, range, decode).await,
         }
     }
 
@@ -551,14 +565,11 @@ impl Lake {
 
     /// Registers tables when this process first needs them.
     pub async fn register(&self, tables: &[&'static Table]) -> Result<(), Error> {
-        let registered = || self.registered.lock().unwrap_or_else(PoisonError::into_inner);
-        for table in tables {
-            if registered().contains(table.name) {
-                continue;
-            }
-            register_table(self.catalog.as_ref(), table, self.bounds.attempts_max).await?;
-            registered().insert(table.name);
-        }
+        let mut registered = self.registered.lock().await;
+        let (catalog, attempts_max) = (self.catalog.as_ref(), self.bounds.attempts_max);
+        let new = tables.iter().filter(|table| !registered.contains(table.name));
+        try_join_all(new.map(|table| register_table(catalog, table, attempts_max))).await?;
+        registered.extend(tables.iter().map(|table| table.name));
         Ok(())
     }
 

@@ -96,6 +96,20 @@ impl Manifest {
         self.slices.keys().next().copied()
     }
 
+    /// The one that follows when this was found in its landing object.
+    pub fn following(known: Option<&Self>, landing: &ObjectKey, found: &Found) -> Self {
+        let mut next = Self::merged(known, landing, found);
+        if next.is_to_be_published(known) {
+            next.sequence = next.sequence.next();
+        }
+        next
+    }
+
+    /// Whether it says what the one that is known does not. Of what was never there nothing is said.
+    fn is_to_be_published(&self, known: Option<&Self>) -> bool {
+        known != Some(self) && (known.is_some() || self.content.version.is_some())
+    }
+
     fn merged(before: Option<&Self>, landing: &ObjectKey, found: &Found) -> Self {
         let mut keys = before.map_or_else(BTreeMap::new, |before| before.keys.clone());
         keys.values_mut().for_each(|span| *span = None);
@@ -124,33 +138,28 @@ pub async fn load(
     lake.load(&layout::manifest(stream, source)).await
 }
 
-/// Publishes what was found in a landing object; `None` if somebody else published meanwhile.
+/// Publishes the manifest that [follows](Manifest::following) the one that is known, unless it says the
+/// same; `false` if somebody else published meanwhile.
 ///
 /// The index by which its keys are found comes first: an entry without a manifest only costs a look,
 /// a manifest without its entries would never be found.
 pub async fn publish(
     lake: &Lake,
     stream: Stream,
-    landing: &ObjectKey,
-    found: &Found,
-) -> Result<Option<Manifest>, Error> {
-    let source = Source::of(landing);
-    let before = load(lake, stream, source).await?;
-    let known = before.as_ref().map(|before| before.value.as_ref());
-    let mut manifest = Manifest::merged(known, landing, found);
-    if known == Some(&manifest) || (known.is_none() && found.content.version.is_none()) {
-        return Ok(Some(manifest));
+    known: Option<&Versioned<Manifest>>,
+    next: &Manifest,
+) -> Result<bool, Error> {
+    let (etag, known) = known.map(|known| (&known.etag, known.value.as_ref())).unzip();
+    if !next.is_to_be_published(known) {
+        return Ok(true);
     }
+    let source = Source::of(&next.landing);
     let named = |key: &KeyHash| known.is_some_and(|known| known.keys.contains_key(key));
-    let new = manifest.keys.keys().filter(|key| !named(key));
+    let new = next.keys.keys().filter(|key| !named(key));
     let new = new.map(|key| (*key, *source.as_bytes())).collect();
-    index(lake, stream).add(new).await?;
-    manifest.sequence = manifest.sequence.next();
-    let etag = before.as_ref().map(|before| &before.etag);
-    match lake.save(&layout::manifest(stream, source), &manifest, etag).await? {
-        Put::Done(_) => Ok(Some(manifest)),
-        Put::Moved => Ok(None),
-    }
+    let key = layout::manifest(stream, source);
+    let put = index(lake, stream).add(new, lake.save(&key, next, etag)).await?;
+    Ok(put != Put::Moved)
 }
 
 /// Which landing objects of a stream ever held a key.

@@ -347,18 +347,34 @@ enum Parts {
 /// Opens a derived object that was just listed; a small one is read at once, and kept. What is
 /// opened may be a later version: compare its tag.
 pub async fn open(lake: &Lake, listed: &ObjectMeta) -> Result<Option<Versioned<Opened>>, Error> {
-    open_and_keep(lake, &listed.key, Some(listed)).await
+    open_how(lake, &listed.key, Opening::Listed(&listed.etag)).await
+}
+
+/// Opens a derived object as it is now; a small one is read at once, and kept.
+pub async fn open_now(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
+    open_how(lake, key, Opening::Now).await
 }
 
 /// Opens a derived object that is read once; a small one is read at once, and not kept.
 pub async fn open_once(lake: &Lake, key: &ObjectKey) -> Result<Option<Versioned<Opened>>, Error> {
-    open_and_keep(lake, key, None).await
+    open_how(lake, key, Opening::Once).await
 }
 
-async fn open_and_keep(
+/// How an object is opened.
+#[derive(Clone, Copy)]
+enum Opening<'a> {
+    /// From memory, if it is this version that is there.
+    Listed(&'a ETag),
+    /// From memory, if the store says that it has not moved since.
+    Now,
+    /// From the store, to be read once.
+    Once,
+}
+
+async fn open_how(
     lake: &Lake,
     key: &ObjectKey,
-    listed: Option<&ObjectMeta>,
+    how: Opening<'_>,
 ) -> Result<Option<Versioned<Opened>>, Error> {
     let mut wanted = lake.bounds.small_bytes_max.max(FOOTER_BYTES);
     loop {
@@ -374,9 +390,10 @@ async fn open_and_keep(
             }
         };
         let range = ByteRange::Suffix(wanted);
-        let opened = match listed {
-            Some(listed) => lake.read_listed(listed, range, decode).await,
-            None => lake.read_once(key, range, decode).await,
+        let opened = match how {
+            Opening::Listed(etag) => lake.read_known(key, etag, range, decode).await,
+            Opening::Now => lake.read(key, range, decode).await,
+            Opening::Once => lake.read_once(key, range, decode).await,
         };
         match (opened, more) {
             (Err(_), Some(needed)) if needed > wanted => wanted = needed,

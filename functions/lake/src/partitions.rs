@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::try_join;
+
 use crate::error::Error;
 use crate::key::ObjectKey;
 use crate::lake::Lake;
@@ -27,9 +29,14 @@ pub async fn settle(
         if seen == Occupancy::NeverAny {
             return Ok(());
         }
-        let wanted = seen == Occupancy::Some || has_rows(lake, table, date).await?;
-        let registered = lake.catalog.partition(table.name, date).await?.is_some();
-        match (wanted, registered) {
+        let has_rows = async {
+            match seen {
+                Occupancy::Some => Ok(true),
+                _ => has_rows(lake, table, date).await,
+            }
+        };
+        let registered = async { Ok(lake.catalog.partition(table.name, date).await?.is_some()) };
+        match try_join!(has_rows, registered)? {
             (true, false) => lake.catalog.create_partition(table.name, date).await?,
             (false, true) => lake.catalog.delete_partition(table.name, date).await?,
             (true, true) | (false, false) => return Ok(()),

@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::function::{Function, Plan};
-use crate::key::{KeyHash, LakeKey, ObjectKey, Part, Revision};
+use crate::key::{ETag, KeyHash, LakeKey, ObjectKey, Part, Revision};
 use crate::lake::{Lake, Put};
 use crate::layout;
 use crate::manifest;
@@ -45,6 +46,9 @@ pub trait Rule: Send + Sync {
     /// Prefix of the slim parts in which the register says what the rule depends on.
     const ANNOUNCED: &'static str;
 
+    /// What a look at a part of the register finds.
+    type Announced: Send;
+
     /// Hash of a key, as the register has it.
     fn hash(key: &LakeKey, text: &str) -> KeyHash;
 
@@ -54,10 +58,17 @@ pub trait Rule: Send + Sync {
         keys: &BTreeSet<KeyHash>,
     ) -> impl Future<Output = Result<Coverage, Error>> + Send;
 
+    /// Looks at a part of the register.
+    fn announced(
+        lake: &Lake,
+        part: Part,
+    ) -> impl Future<Output = Result<Self::Announced, Error>> + Send;
+
     /// The keys that changed in a part of the register above a revision, and the part's revision.
     fn changed(
         lake: &Lake,
         part: Part,
+        announced: Self::Announced,
         above: Revision,
     ) -> impl Future<Output = Result<(Revision, BTreeSet<KeyHash>), Error>> + Send;
 }
@@ -84,8 +95,9 @@ pub struct Applied {
 /// What to record after the work.
 #[derive(Clone, Debug)]
 pub enum Settle {
-    /// The part of the register was applied up to this revision.
-    Applied(Part, Revision),
+    /// The part of the register was applied up to this revision; what was recorded of it before has
+    /// this version.
+    Applied(Part, Revision, Option<ETag>),
     /// The marker's landing object was looked at.
     Replayed(ObjectKey),
 }
@@ -124,7 +136,6 @@ impl<R: Rule> Function for Readings<R> {
     }
 
     async fn work(&self, lake: &Lake, landing: &ObjectKey, _: Vec<()>) -> Result<Report, Error> {
-        lake.register(&tables_of::<R>()).await?;
         derive::derive::<R>(lake, landing).await
     }
 
@@ -134,7 +145,7 @@ impl<R: Rule> Function for Readings<R> {
 
     async fn settle(&self, lake: &Lake, settle: Settle) -> Result<(), Error> {
         match settle {
-            Settle::Applied(part, revision) => apply::<R>(lake, part, revision).await,
+            Settle::Applied(part, revision, noted) => apply::<R>(lake, part, revision, noted).await,
             Settle::Replayed(marker) => remove_marker(lake, &marker).await,
         }
     }
@@ -157,13 +168,15 @@ pub fn landing_table(stream: Stream) -> &'static Table {
 /// A part of the register changed: finds the landing objects with the keys that did. Few are
 /// derived at once; for many, markers fan the work out.
 async fn catch_up<R: Rule>(lake: &Lake, part: Part) -> Result<Plan<ObjectKey, (), Settle>, Error> {
-    let applied = lake.load::<Applied>(&layout::applied(R::STREAM, part)).await?;
-    let above = applied.map_or(Revision(0), |applied| applied.value.revision);
-    let (revision, keys) = R::changed(lake, part, above).await?;
+    let applied = layout::applied(R::STREAM, part);
+    let applied = lake.load::<Applied>(&applied);
+    let (applied, announced) = try_join!(applied, R::announced(lake, part))?;
+    let above = applied.as_ref().map_or(Revision(0), |applied| applied.value.revision);
+    let (revision, keys) = R::changed(lake, part, announced, above).await?;
     let landings = manifest::naming(lake, R::STREAM, &keys).await?;
     let mut plan = Plan::nothing();
     if revision > above {
-        plan.settle = Some(Settle::Applied(part, revision));
+        plan.settle = Some(Settle::Applied(part, revision, applied.map(|applied| applied.etag)));
     }
     if landings.len() <= lake.bounds.inline_max {
         plan.units = landings.into_iter().map(|landing| (landing, Vec::new())).collect();
@@ -178,17 +191,22 @@ async fn catch_up<R: Rule>(lake: &Lake, part: Part) -> Result<Plan<ObjectKey, ()
     Ok(plan)
 }
 
-async fn apply<R: Rule>(lake: &Lake, part: Part, revision: Revision) -> Result<(), Error> {
+async fn apply<R: Rule>(
+    lake: &Lake,
+    part: Part,
+    revision: Revision,
+    mut noted: Option<ETag>,
+) -> Result<(), Error> {
     let key = layout::applied(R::STREAM, part);
     for _ in 0..lake.bounds.attempts_max {
-        let noted = lake.load::<Applied>(&key).await?;
-        if noted.as_ref().is_some_and(|noted| noted.value.revision >= revision) {
+        if let Put::Done(_) = lake.save(&key, &Applied { revision }, noted.as_ref()).await? {
             return Ok(());
         }
-        let etag = noted.as_ref().map(|noted| &noted.etag);
-        if let Put::Done(_) = lake.save(&key, &Applied { revision }, etag).await? {
+        let found = lake.load::<Applied>(&key).await?;
+        if found.as_ref().is_some_and(|found| found.value.revision >= revision) {
             return Ok(());
         }
+        noted = found.map(|found| found.etag);
     }
     Err(lake.contended(format!("record {key}"), "the applied revision"))
 }

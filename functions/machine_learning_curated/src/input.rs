@@ -30,6 +30,12 @@ impl Input {
         Ok(unmoved.map(|opened| Self { key: listed.key, opened }))
     }
 
+    /// Opens an object as it is now; `None` if there is none.
+    pub(crate) async fn of(lake: &Lake, key: ObjectKey) -> Result<Option<Self>, Error> {
+        let opened = object::open_now(lake, &key).await?;
+        Ok(opened.map(|opened| Self { key, opened }))
+    }
+
     /// The row groups that may have rows of a time within a span.
     pub(crate) fn groups_within(&self, column: &str, span: Span) -> Vec<usize> {
         let opened = &self.opened.value;
@@ -101,10 +107,12 @@ pub(crate) enum Read {
     TooMuch,
 }
 
-/// Opens accelerometer objects of a listing, a few at a time; `None` for one that moved since.
+/// Opens accelerometer objects of a listing, of which there is room for all; `None` for one that moved
+/// since.
 pub(crate) fn open_each(
     lake: &Lake,
     motions: Vec<ObjectMeta>,
 ) -> impl Stream<Item = Result<Option<Input>, Error>> {
-    stream::iter(motions).map(|listed| Input::open(lake, listed)).buffered(lake.bounds.concurrency)
+    let open = |listed| Input::open(lake, listed);
+    stream::iter(motions).map(open).buffered(lake.bounds.looks_at_once)
 }

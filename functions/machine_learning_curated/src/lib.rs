@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
 use lake::derivation::{Settled, Target};
 use lake::error::Error;
 use lake::function::{Function, Plan};
@@ -39,18 +40,21 @@ use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Settings};
 use lake::layout::{self, ReadingDate, Slice, Span};
-use lake::object::{self, Ledger, Version};
+use lake::object::{Ledger, Version};
 use lake::partitions;
 use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
 use lake::store::ObjectMeta;
-use lake::tables::MACHINE_LEARNING_CURATED;
+use lake::tables::{MACHINE_LEARNING_CURATED, Table};
 
 use self::day::Day;
 use self::input::Input;
 pub use self::motions::Motions;
 use self::together::{Group, Inputs, PutTogether, Size};
 pub use self::transform::{Naming, Owners, Pairs, Steps};
+
+/// The tables it registers.
+const TABLES: [&Table; 1] = [&MACHINE_LEARNING_CURATED];
 
 /// The function.
 pub struct MachineLearningCurated;
@@ -96,17 +100,13 @@ impl Function for MachineLearningCurated {
         changed: Vec<Changed>,
     ) -> Result<Report, Error> {
         let mut slices = slices(lake, *date, &changed).await?;
-        if slices.is_empty() {
-            return Ok(Report::default());
-        }
-        lake.register(&[&MACHINE_LEARNING_CURATED]).await?;
         let mut report = Report::default();
         for _ in 0..lake.bounds.attempts_max {
-            let (derived, moved) = attempt_derive(lake, slices).await?;
-            report += derived;
-            if moved.is_empty() {
+            if slices.is_empty() {
                 return Ok(report);
             }
+            let (derived, moved) = attempt_derive(lake, slices).await?;
+            report += derived;
             report.conflicts += moved.len() as u64;
             slices = moved;
         }
@@ -162,14 +162,14 @@ async fn attempt_derive(
     let (Some(first), Some(hull)) = (slices.first().copied(), hull) else {
         return Ok((Report::default(), BTreeSet::new()));
     };
-    let noted: Vec<(Slice, Target)> = stream::iter(slices)
+    let noted = stream::iter(slices)
         .map(|slice| async move {
             let target = Target::note(lake, slice.key(layout::CURATED_MACHINE_LEARNING)).await?;
             Ok::<_, Error>((slice, target))
         })
-        .buffered(lake.bounds.concurrency)
-        .try_collect()
-        .await?;
+        .buffered(lake.bounds.looks_at_once)
+        .try_collect();
+    let ((), noted): ((), Vec<(Slice, Target)>) = try_join!(lake.register(&TABLES), noted)?;
     let day = Arc::new(Day::list(lake, layout::TRUSTED_ACCELEROMETER, first.date, hull).await?);
     // One that cannot be derived does not cost its neighbours.
     let mut derived: Vec<(Slice, Derived)> = Vec::new();
@@ -212,12 +212,11 @@ enum Asked {
 
 /// Asks what there is to do for a slice.
 async fn ask(lake: &Lake, slice: Slice, target: &Target, day: &Day) -> Result<Asked, Error> {
-    let key = slice.key(layout::TRUSTED_STEP_TRAINER);
-    let Some(steps) = object::note(lake, &key).await? else {
+    let Some(steps) = Input::of(lake, slice.key(layout::TRUSTED_STEP_TRAINER)).await? else {
         return Ok(Asked::Settled(Report::default()));
     };
-    let motions = day.motions(slice, steps.rows);
-    let version = version(lake, &steps.etag, &motions);
+    let motions = day.motions(slice, steps.opened.value.rows);
+    let version = version(lake, &steps.opened.etag, &motions);
     let mut report = Report::default();
     let settled = match target.settled(&version, &mut report) {
         None if motions.is_empty() => {
@@ -226,10 +225,7 @@ async fn ask(lake: &Lake, slice: Slice, target: &Target, day: &Day) -> Result<As
             let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
             target.write(lake, table, version, rows, &mut report).await?
         }
-        None => {
-            let steps = Input::open(lake, steps.meta(key)).await?;
-            return Ok(steps.map_or(Asked::Moved, |steps| Asked::Join { steps, version }));
-        }
+        None => return Ok(Asked::Join { steps, version }),
         settled => settled,
     };
     let settled = settle(lake, slice, target, settled, report).await?;

@@ -37,6 +37,10 @@ impl Rule for StepTrainerLandingToTrusted {
     const REGISTER_ZONE: &'static str = layout::CURATED_CUSTOMER;
     const ANNOUNCED: &'static str = layout::OWNERS;
 
+    /// The revision is that of the owners, since it is they who say what is admitted: the register
+    /// may be ahead of them.
+    type Announced = Revision;
+
     fn hash(key: &LakeKey, serial_number: &str) -> KeyHash {
         key.device(serial_number)
     }
@@ -48,15 +52,17 @@ impl Rule for StepTrainerLandingToTrusted {
         Ok(covers(&people, &owners, lake.settings.policies.consent))
     }
 
-    /// The revision is that of the owners, since it is they who say what is admitted: the register
-    /// may be ahead of them.
+    async fn announced(lake: &Lake, part: Part) -> Result<Revision, Error> {
+        let owners = slim::revision(lake, &layout::owners(part)).await?;
+        Ok(owners.map_or(Revision(0), |(_, revision)| revision))
+    }
+
     async fn changed(
         lake: &Lake,
         part: Part,
+        revision: Revision,
         above: Revision,
     ) -> Result<(Revision, BTreeSet<KeyHash>), Error> {
-        let owners = slim::revision(lake, &layout::owners(part)).await?;
-        let revision = owners.map_or(Revision(0), |(_, revision)| revision);
         if revision <= above {
             return Ok((revision, BTreeSet::new()));
         }

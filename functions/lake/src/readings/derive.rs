@@ -10,14 +10,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::try_join;
+
 use super::passing::{self, Wanted};
 use super::sorted::{Admitted, Ordered, Sorted};
-use super::{Coverage, Rule, rule_of};
+use super::{Coverage, Rule, rule_of, tables_of};
 use crate::derivation::{Settled, Target};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source, VersionDigest};
 use crate::lake::{Lake, Put};
-use crate::layout::ReadingDate;
+use crate::layout::{ReadingDate, Slice};
 use crate::manifest::{self, Manifest};
 use crate::object::Version;
 use crate::report::Report;
@@ -47,30 +50,28 @@ async fn attempt<R: Rule>(
     landing: &ObjectKey,
     report: &mut Report,
 ) -> Result<Attempt, Error> {
-    let Some((manifest, mut readings)) = look::<R>(lake, landing, report).await? else {
+    let tables = tables_of::<R>();
+    let registered = lake.register(&tables);
+    let ((), looked) = try_join!(registered, look::<R>(lake, landing, report))?;
+    let Some(Looked { manifest, mut readings, targets }) = looked else {
         return Ok(Attempt::Moved("the manifest"));
     };
-    let mut targets = Vec::new();
-    for (slice, wanted) in &manifest.slices {
-        let target = Target::note(lake, slice.key(R::TABLE.location)).await?;
-        targets.push((*slice, *wanted, target));
-    }
-    if version_of(lake, landing).await? != manifest.content.version {
-        return Ok(Attempt::Moved("the landing object"));
-    }
     let source = manifest.sequence.to_string();
-    if targets.iter().any(|(_, _, target)| target.is_from_after(&source)) {
+    if targets.iter().any(|day| day.target.is_from_after(&source)) {
         return Ok(Attempt::Moved("the manifest"));
     }
     let keys = manifest.current_keys();
-    let coverage = R::coverage(lake, &keys).await?;
+    let (landed, coverage) = try_join!(version_of(lake, landing), R::coverage(lake, &keys))?;
+    if landed != manifest.content.version {
+        return Ok(Attempt::Moved("the landing object"));
+    }
     let version = Version {
         rule: rule_of::<R>(lake),
         policies: lake.settings.changes.consent,
         source,
         digest: digest(&keys, &coverage),
     };
-    let stale = targets.iter().any(|(_, _, target)| !target.is_at(&version));
+    let stale = targets.iter().any(|day| !day.target.is_at(&version));
     if readings.is_none() && (stale || !is_quarantined::<R>(lake, &manifest).await?) {
         let read = read::<R>(lake, landing, report).await?;
         if read.landed.version != manifest.content.version {
@@ -87,19 +88,19 @@ async fn attempt<R: Rule>(
         let admitted = readings.admitted(&coverage);
         (readings, admitted)
     });
-    let mut passing = Vec::new();
-    for (slice, wanted, target) in &targets {
-        let day = readings.as_ref().filter(|_| *wanted);
-        if day.is_some_and(|(day, _)| !day.is_held()) && !target.is_at(&version) {
-            passing.push(Wanted { date: slice.date, span: slice.span(), target });
-            continue;
-        }
-        let written = write::<R>(lake, target, version.clone(), day, slice.date, report).await?;
-        let Some(settled) = written else { return Ok(Attempt::Moved("the target")) };
-        settle::<R>(lake, slice.date, target, &settled, report).await?;
+    let is_held = readings.as_ref().is_none_or(|(readings, _)| readings.is_held());
+    let passes = |day: &&Day| day.is_wanted && !is_held && !day.target.is_at(&version);
+    let (passing, days): (Vec<&Day>, Vec<&Day>) = targets.iter().partition(passes);
+    if !write_days::<R>(lake, &version, readings.as_ref(), days, report).await? {
+        return Ok(Attempt::Moved("a target"));
     }
     let Some((readings, admitted)) = &mut readings else { return Ok(Attempt::Done) };
-    for days in passing::passes(lake, readings, passing) {
+    let passing = passing.into_iter().map(|Day { slice, target, .. }| Wanted {
+        date: slice.date,
+        span: slice.span(),
+        target,
+    });
+    for days in passing::passes(lake, readings, passing.collect()) {
         let noted: Vec<_> = days.iter().map(|day| (day.date, day.target)).collect();
         let derived =
             passing::derive::<R>(lake, landing, readings, admitted, &version, days, report);
@@ -111,6 +112,43 @@ async fn attempt<R: Rule>(
         }
     }
     Ok(Attempt::Done)
+}
+
+/// Writes days of readings that are held, or of none: as many at a time as are no more than a row group,
+/// if they were as long as the longest. `false` if a target moved.
+async fn write_days<R: Rule>(
+    lake: &Lake,
+    version: &Version,
+    readings: Option<&(Sorted, Admitted)>,
+    days: Vec<&Day>,
+    report: &mut Report,
+) -> Result<bool, Error> {
+    let of = |day: &Day| readings.filter(|_| day.is_wanted);
+    let records = |day: &&Day| of(day).map_or(0, |(readings, _)| readings.records(day.slice.date));
+    let longest = days.iter().map(records).max().unwrap_or(0).max(1);
+    let at_once = lake.bounds.row_group_rows as u64 / longest;
+    let at_once = at_once.clamp(1, lake.bounds.concurrency as u64) as usize;
+    let written = days.into_iter().map(|day| {
+        let (date, target, of) = (day.slice.date, &day.target, of(day));
+        async move {
+            let mut report = Report::default();
+            let written = write::<R>(lake, target, version.clone(), of, date, &mut report).await?;
+            let Some(settled) = written else { return Ok(None) };
+            settle::<R>(lake, date, target, &settled, &mut report).await?;
+            Ok::<_, Error>(Some(report))
+        }
+    });
+    let written: Vec<_> = written.collect();
+    // Those that have begun are ended, whatever comes of one.
+    let written: Vec<_> = stream::iter(written).buffered(at_once).collect().await;
+    let mut have_moved = false;
+    for written in written {
+        match written? {
+            Some(written) => *report += written,
+            None => have_moved = true,
+        }
+    }
+    Ok(!have_moved)
 }
 
 /// Writes a day of readings that are held, a long one row group by row group; `None` if the target
@@ -162,23 +200,57 @@ async fn version_of(lake: &Lake, landing: &ObjectKey) -> Result<Option<ETag>, Er
     Ok(lake.store.head(landing).await?.map(|meta| meta.etag))
 }
 
-/// The manifest of a landing object as it is now, and its readings if they had to be read for it;
-/// `None` if somebody else published another meanwhile.
+/// A landing object as it was looked at.
+struct Looked {
+    /// Its manifest as it is now.
+    manifest: Arc<Manifest>,
+    /// Its readings, if they had to be read for it.
+    readings: Option<Sorted>,
+    targets: Vec<Day>,
+}
+
+/// A day that is derived from a landing object.
+struct Day {
+    slice: Slice,
+    /// Whether the landing object has readings of it now.
+    is_wanted: bool,
+    target: Target,
+}
+
+/// Looks at a landing object, brings its manifest up to it, and notes the targets; `None` if somebody
+/// else published another manifest meanwhile.
 async fn look<R: Rule>(
     lake: &Lake,
     landing: &ObjectKey,
     report: &mut Report,
-) -> Result<Option<(Arc<Manifest>, Option<Sorted>)>, Error> {
-    let version = version_of(lake, landing).await?;
-    let known = manifest::load(lake, R::STREAM, Source::of(landing)).await?;
-    if let Some(known) = known
+) -> Result<Option<Looked>, Error> {
+    let known = manifest::load(lake, R::STREAM, Source::of(landing));
+    let (version, known) = try_join!(version_of(lake, landing), known)?;
+    if let Some(known) = &known
         && known.value.content.version == version
     {
-        return Ok(Some((known.value, None)));
+        let (manifest, targets) = (Arc::clone(&known.value), note::<R>(lake, &known.value).await?);
+        return Ok(Some(Looked { manifest, readings: None, targets }));
     }
     let readings = read::<R>(lake, landing, report).await?;
-    let published = manifest::publish(lake, R::STREAM, landing, &readings.found).await?;
-    Ok(published.map(|manifest| (Arc::new(manifest), Some(readings))))
+    let before = known.as_ref().map(|known| known.value.as_ref());
+    let manifest = Manifest::following(before, landing, &readings.found);
+    let published = manifest::publish(lake, R::STREAM, known.as_ref(), &manifest);
+    let (is_published, targets) = try_join!(published, note::<R>(lake, &manifest))?;
+    let (manifest, readings) = (Arc::new(manifest), Some(readings));
+    Ok(is_published.then_some(Looked { manifest, readings, targets }))
+}
+
+/// Notes all that was ever derived from a landing object.
+async fn note<R: Rule>(lake: &Lake, manifest: &Manifest) -> Result<Vec<Day>, Error> {
+    let note = |(slice, is_wanted): (&Slice, &bool)| {
+        let (slice, is_wanted) = (*slice, *is_wanted);
+        async move {
+            let target = Target::note(lake, slice.key(R::TABLE.location)).await?;
+            Ok(Day { slice, is_wanted, target })
+        }
+    };
+    stream::iter(&manifest.slices).map(note).buffered(lake.bounds.looks_at_once).try_collect().await
 }
 
 async fn read<R: Rule>(

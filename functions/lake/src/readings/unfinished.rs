@@ -182,7 +182,7 @@ async fn behind<R: Rule>(
         let versions = of_part::<R>(under, part, &announced, etag.as_ref());
         return Ok(Some(Looked::Settled(versions)));
     }
-    let (revision, _) = R::changed(lake, part, applied).await?;
+    let (revision, _) = R::changed(lake, part, R::announced(lake, part).await?, applied).await?;
     let key = layout::customer_part(R::REGISTER_ZONE, part);
     Ok((revision > applied).then_some(Looked::Unfinished(key)))
 }

@@ -110,6 +110,25 @@ pub async fn revision(lake: &Lake, key: &ObjectKey) -> Result<Option<(ETag, Revi
     Ok(Some((meta.etag, revision)))
 }
 
+/// A part that was peeked into.
+pub enum Peeked<R> {
+    /// A small one was read at once.
+    Whole(Slim<R>),
+    /// Of a large one the revision is known.
+    Large(Revision),
+}
+
+/// Reads the revision of a part, and all of a small one; `None` if there is none.
+pub async fn peek<R: SlimRow>(lake: &Lake, key: &ObjectKey) -> Result<Option<Peeked<R>>, Error> {
+    let found = lake.store.get(key, ByteRange::Bounded(0..SMALL_BYTES)).await?;
+    let Some(Object { meta, bytes }) = found else { return Ok(None) };
+    let peeked = match bytes.len() as u64 == meta.size_bytes {
+        true => Slim::of_bytes(&bytes).map(Peeked::Whole),
+        false => revision_in(&bytes).map(Peeked::Large),
+    };
+    peeked.map(Some).ok_or_else(|| unreadable(key))
+}
+
 /// Reads a part whole; `None` if there is none.
 pub async fn load<R: SlimRow>(lake: &Lake, key: &ObjectKey) -> Result<Option<Slim<R>>, Error> {
     let Some(object) = lake.store.get(key, ByteRange::All).await? else { return Ok(None) };
