@@ -17,7 +17,7 @@ use crate::lake::{Lake, Room};
 use crate::layout::LANDING_KEY_BYTES_MAX;
 use crate::quarantine::{Lines, Quarantined};
 use crate::reader::{Compression, Fragment, Reader, Sink, Summary};
-use crate::store::ObjectStream;
+use crate::store::{ObjectMeta, ObjectStream};
 use crate::tables::Stream;
 
 /// Memory that the records of a landing object may take, by its size: more where it is compressed,
@@ -73,14 +73,10 @@ impl Records {
     /// Opens a landing object as it is now; `None` if there is none. A large one waits until there
     /// is [room](Lake::room) for it.
     pub async fn open(lake: &Lake, stream: Stream, key: &ObjectKey) -> Result<Option<Self>, Error> {
-        let Some(object) = open(lake, key).await? else { return Ok(None) };
-        if object.meta.size_bytes <= lake.bounds.small_bytes_max {
-            return Ok(Some(Self::over(lake, stream, key, object)));
+        match Opened::now(lake, key).await? {
+            Some(opened) => opened.records(lake, stream).await,
+            None => Ok(None),
         }
-        let bytes = HELD_OF_SIZE * object.meta.size_bytes;
-        // Not while the store's answer waits to be read.
-        drop(object);
-        Self::with_room(lake, stream, key, bytes).await
     }
 
     /// Opens a landing object as it is now, once there is all the room there may be for it.
@@ -175,6 +171,34 @@ impl Records {
             "read a landing object"
         );
         Landed { version: Some(object.meta.etag), quarantine: lines.finish(), summary, room }
+    }
+}
+
+/// A landing object that was opened, and nothing of it read yet.
+pub struct Opened(ObjectStream);
+
+impl Opened {
+    /// Opens a landing object as it is now; `None` if there is none.
+    pub async fn now(lake: &Lake, key: &ObjectKey) -> Result<Option<Self>, Error> {
+        Ok(open(lake, key).await?.map(Self))
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &ETag {
+        &self.0.meta.etag
+    }
+
+    /// Its records; those of a large one as it is once there is [room](Lake::room) for it, if there is
+    /// one then.
+    pub async fn records(self, lake: &Lake, stream: Stream) -> Result<Option<Records>, Error> {
+        let Self(object) = self;
+        let ObjectMeta { key, size_bytes, .. } = object.meta.clone();
+        if size_bytes <= lake.bounds.small_bytes_max {
+            return Ok(Some(Records::over(lake, stream, &key, object)));
+        }
+        // Not while the store's answer waits to be read.
+        drop(object);
+        Records::with_room(lake, stream, &key, HELD_OF_SIZE * size_bytes).await
     }
 }
 

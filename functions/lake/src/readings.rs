@@ -105,9 +105,14 @@ pub enum Settle {
 /// A function that admits readings by a rule.
 pub struct Readings<R>(pub R);
 
+/// An event says that the landing object itself changed: so that it has to be read, as a rule, and is
+/// opened at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Landed;
+
 impl<R: Rule> Function for Readings<R> {
     type Unit = ObjectKey;
-    type Detail = ();
+    type Detail = Landed;
     type Settle = Settle;
 
     fn name(&self) -> &'static str {
@@ -118,9 +123,9 @@ impl<R: Rule> Function for Readings<R> {
         &self,
         lake: &Lake,
         key: &ObjectKey,
-    ) -> Result<Plan<ObjectKey, (), Settle>, Error> {
+    ) -> Result<Plan<ObjectKey, Landed, Settle>, Error> {
         if key.after(layout::landing(R::STREAM)).is_some() {
-            return Ok(Plan::unit(key.clone()));
+            return Ok(Plan { units: vec![(key.clone(), vec![Landed])], ..Plan::nothing() });
         }
         if let Some(landing) = layout::replayed(key) {
             if landing.after(layout::landing(R::STREAM)).is_none() {
@@ -135,8 +140,13 @@ impl<R: Rule> Function for Readings<R> {
         }
     }
 
-    async fn work(&self, lake: &Lake, landing: &ObjectKey, _: Vec<()>) -> Result<Report, Error> {
-        derive::derive::<R>(lake, landing).await
+    async fn work(
+        &self,
+        lake: &Lake,
+        landing: &ObjectKey,
+        landed: Vec<Landed>,
+    ) -> Result<Report, Error> {
+        derive::derive::<R>(lake, landing, landed.last().copied()).await
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
@@ -167,7 +177,10 @@ pub fn landing_table(stream: Stream) -> &'static Table {
 
 /// A part of the register changed: finds the landing objects with the keys that did. Few are
 /// derived at once; for many, markers fan the work out.
-async fn catch_up<R: Rule>(lake: &Lake, part: Part) -> Result<Plan<ObjectKey, (), Settle>, Error> {
+async fn catch_up<R: Rule>(
+    lake: &Lake,
+    part: Part,
+) -> Result<Plan<ObjectKey, Landed, Settle>, Error> {
     let applied = layout::applied(R::STREAM, part);
     let applied = lake.load::<Applied>(&applied);
     let (applied, announced) = try_join!(applied, R::announced(lake, part))?;

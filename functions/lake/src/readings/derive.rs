@@ -15,11 +15,12 @@ use futures::try_join;
 
 use super::passing::{self, Wanted};
 use super::sorted::{Admitted, Ordered, Sorted};
-use super::{Coverage, Rule, rule_of, tables_of};
+use super::{Coverage, Landed, Rule, rule_of, tables_of};
 use crate::derivation::{Settled, Target};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Revision, Source, VersionDigest};
 use crate::lake::{Lake, Put};
+use crate::landing::{Opened, Records};
 use crate::layout::{ReadingDate, Slice};
 use crate::manifest::{self, Manifest};
 use crate::object::Version;
@@ -27,11 +28,15 @@ use crate::report::Report;
 use crate::{partitions, quarantine};
 
 /// Derives everything that follows from a landing object as it is now.
-pub(super) async fn derive<R: Rule>(lake: &Lake, landing: &ObjectKey) -> Result<Report, Error> {
+pub(super) async fn derive<R: Rule>(
+    lake: &Lake,
+    landing: &ObjectKey,
+    mut landed: Option<Landed>,
+) -> Result<Report, Error> {
     let mut moved = "";
     let mut report = Report::default();
     for _ in 0..lake.bounds.attempts_max {
-        match attempt::<R>(lake, landing, &mut report).await? {
+        match attempt::<R>(lake, landing, landed.take(), &mut report).await? {
             Attempt::Done => return Ok(report),
             Attempt::Moved(what) => moved = what,
         }
@@ -48,11 +53,12 @@ enum Attempt {
 async fn attempt<R: Rule>(
     lake: &Lake,
     landing: &ObjectKey,
+    landed: Option<Landed>,
     report: &mut Report,
 ) -> Result<Attempt, Error> {
     let tables = tables_of::<R>();
     let registered = lake.register(&tables);
-    let ((), looked) = try_join!(registered, look::<R>(lake, landing, report))?;
+    let ((), looked) = try_join!(registered, look::<R>(lake, landing, landed, report))?;
     let Some(Looked { manifest, mut readings, targets }) = looked else {
         return Ok(Attempt::Moved("the manifest"));
     };
@@ -73,7 +79,8 @@ async fn attempt<R: Rule>(
     };
     let stale = targets.iter().any(|day| !day.target.is_at(&version));
     if readings.is_none() && (stale || !is_quarantined::<R>(lake, &manifest).await?) {
-        let read = read::<R>(lake, landing, report).await?;
+        let records = Records::open(lake, R::STREAM, landing).await?;
+        let read = read::<R>(lake, landing, records, report).await?;
         if read.landed.version != manifest.content.version {
             return Ok(Attempt::Moved("the landing object"));
         }
@@ -217,22 +224,50 @@ struct Day {
     target: Target,
 }
 
+/// A landing object as it is now.
+enum Now {
+    Opened(Option<Opened>),
+    Seen(Option<ETag>),
+}
+
+impl Now {
+    /// Its version; `None` if there is none.
+    fn version(&self) -> Option<&ETag> {
+        match self {
+            Self::Opened(opened) => opened.as_ref().map(Opened::version),
+            Self::Seen(version) => version.as_ref(),
+        }
+    }
+}
+
 /// Looks at a landing object, brings its manifest up to it, and notes the targets; `None` if somebody
 /// else published another manifest meanwhile.
 async fn look<R: Rule>(
     lake: &Lake,
     landing: &ObjectKey,
+    landed: Option<Landed>,
     report: &mut Report,
 ) -> Result<Option<Looked>, Error> {
     let known = manifest::load(lake, R::STREAM, Source::of(landing));
-    let (version, known) = try_join!(version_of(lake, landing), known)?;
+    let now = async {
+        Ok(match landed {
+            Some(Landed) => Now::Opened(Opened::now(lake, landing).await?),
+            None => Now::Seen(version_of(lake, landing).await?),
+        })
+    };
+    let (now, known) = try_join!(now, known)?;
     if let Some(known) = &known
-        && known.value.content.version == version
+        && known.value.content.version.as_ref() == now.version()
     {
         let (manifest, targets) = (Arc::clone(&known.value), note::<R>(lake, &known.value).await?);
         return Ok(Some(Looked { manifest, readings: None, targets }));
     }
-    let readings = read::<R>(lake, landing, report).await?;
+    let records = match now {
+        Now::Opened(Some(opened)) => opened.records(lake, R::STREAM).await?,
+        Now::Opened(None) | Now::Seen(None) => None,
+        Now::Seen(Some(_)) => Records::open(lake, R::STREAM, landing).await?,
+    };
+    let readings = read::<R>(lake, landing, records, report).await?;
     let before = known.as_ref().map(|known| known.value.as_ref());
     let manifest = Manifest::following(before, landing, &readings.found);
     let published = manifest::publish(lake, R::STREAM, known.as_ref(), &manifest);
@@ -256,9 +291,10 @@ async fn note<R: Rule>(lake: &Lake, manifest: &Manifest) -> Result<Vec<Day>, Err
 async fn read<R: Rule>(
     lake: &Lake,
     landing: &ObjectKey,
+    records: Option<Records>,
     report: &mut Report,
 ) -> Result<Sorted, Error> {
-    let sorted = Sorted::read::<R>(lake, landing).await?;
+    let sorted = Sorted::read::<R>(lake, landing, records).await?;
     let summary = &sorted.landed.summary;
     report.records += summary.rows + summary.fragments;
     report.source_bytes += summary.source_bytes;

@@ -121,11 +121,13 @@ impl Owners {
 }
 
 impl Sorted {
-    /// Reads a landing object of readings as it is now.
-    pub(super) async fn read<R: Rule>(lake: &Lake, landing: &ObjectKey) -> Result<Self, Error> {
-        let Some(mut records) = Records::open(lake, R::STREAM, landing).await? else {
-            return Ok(Self::new());
-        };
+    /// Reads the records of a landing object of readings, if there is one.
+    pub(super) async fn read<R: Rule>(
+        lake: &Lake,
+        landing: &ObjectKey,
+        records: Option<Records>,
+    ) -> Result<Self, Error> {
+        let Some(mut records) = records else { return Ok(Self::new()) };
         loop {
             let mut sorted = Self::new();
             let mut lines = Lines::new(lake);
