@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use futures::try_join;
 use lake::error::Error;
 use lake::events::{self, EventError, Message};
 use lake::function::{self, BatchResponse, Function};
@@ -172,10 +173,14 @@ impl<F: Function> Lambda<F> {
     async fn open(&self) -> Result<Lake, Failure> {
         let Settings { bucket, database, key_secret, policies, parts, .. } = &self.settings;
         let clients = Clients::from_env().await;
-        let key = secret::key(&clients.secrets(), key_secret).await?;
         let store = Arc::new(S3Store::new(clients.s3(), bucket));
         let catalog = Arc::new(GlueCatalog::new(clients.glue(), database, bucket));
-        let mut lake = Lake::open(store, catalog, key, *parts, *policies).await?;
+        let secrets = clients.secrets();
+        let key = async { Ok::<_, Failure>(secret::key(&secrets, key_secret).await?) };
+        let recorded = async { Ok(Lake::recorded_settings(store.as_ref()).await?) };
+        let (key, recorded) = try_join!(key, recorded)?;
+        let opened = Lake::open_recorded(store, catalog, key, *parts, *policies, recorded);
+        let mut lake = opened.await?;
         lake.clock = Arc::new(|| i64::try_from(now_ms()).unwrap_or(i64::MAX));
         if let Some(days) = self.settings.closed_after_days {
             lake.bounds.closed_after_days = days;

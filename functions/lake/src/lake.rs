@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -109,7 +109,8 @@ pub struct Bounds {
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.
     pub inline_max: usize,
-    /// How many pieces of work of one invocation go on at once.
+    /// How many pieces of work of one invocation go on at once: as many as Lambda hands out messages, so
+    /// that none waits for the others.
     pub concurrency: usize,
     /// How many looks at small documents go on at once: each takes little memory, and most of its
     /// time is waiting.
@@ -168,7 +169,7 @@ impl Default for Bounds {
             attempts_max: 64,
             runs_max: 8,
             inline_max: 32,
-            concurrency: 8,
+            concurrency: 10,
             looks_at_once: 32,
             looks_per_page: 16,
             many_settled: 1 << 16,
@@ -306,6 +307,8 @@ pub struct Lake {
     /// it. It stands still unless it is set: then what such a one may still do is always waited for.
     pub clock: Clock,
     cache: Mutex<Cache>,
+    /// Of objects that are read now, what is held by whoever does: once is enough.
+    reading: Mutex<BTreeMap<ObjectKey, Weak<tokio::sync::Mutex<()>>>>,
     /// Held by whoever registers tables: once is enough.
     registered: tokio::sync::Mutex<BTreeSet<&'static str>>,
     large: OnceLock<Arc<Semaphore>>,
@@ -336,8 +339,21 @@ impl Lake {
         parts: Parts,
         policies: Policies,
     ) -> Result<Self, Error> {
+        let recorded = Self::recorded_settings(store.as_ref()).await?;
+        Self::open_recorded(store, catalog, key, parts, policies, recorded).await
+    }
+
+    /// Opens the lake in `store`, of which this was [recorded](Self::recorded_settings); or makes it.
+    pub async fn open_recorded(
+        store: Arc<dyn Store>,
+        catalog: Arc<dyn Catalog>,
+        key: LakeKey,
+        parts: Parts,
+        policies: Policies,
+        recorded: Option<Settings>,
+    ) -> Result<Self, Error> {
         let wanted = Settings::wanted(&key, parts, policies);
-        let found = match Self::recorded_settings(store.as_ref()).await? {
+        let found = match recorded {
             Some(found) => found,
             None => Self::record(store.as_ref(), &wanted).await?,
         };
@@ -351,6 +367,7 @@ impl Lake {
             limits: reader::Limits::default(),
             clock: Arc::new(|| 0),
             cache: Mutex::default(),
+            reading: Mutex::default(),
             registered: tokio::sync::Mutex::default(),
             large: OnceLock::new(),
             waiting: OnceLock::new(),
@@ -473,7 +490,7 @@ impl Lake {
     }
 
     /// Reads an object of the lake's own of which a version is known. If that comes from memory, nobody
-    /// asks the store whether it is still there.
+    /// asks the store whether it is still there; who reads it at the same time waits for it to be there.
     pub async fn read_known<T: Send + Sync + 'static>(
         &self,
         key: &ObjectKey,
@@ -481,10 +498,31 @@ impl Lake {
         range: ByteRange,
         decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
     ) -> Result<Option<Versioned<T>>, Error> {
-        match self.cached::<T>(key) {
-            Some(cached) if cached.etag == *known => Ok(Some(cached)),
-            _ => self.read_anew(key, range, decode).await,
+        let cached = || self.cached::<T>(key).filter(|cached| cached.etag == *known);
+        if let Some(cached) = cached() {
+            return Ok(Some(cached));
         }
+        let reading = self.reading(key);
+        let _alone = reading.lock().await;
+        match cached() {
+            Some(cached) => Ok(Some(cached)),
+            None => self.read_anew(key, range, decode).await,
+        }
+    }
+
+    /// What is held by whoever reads an object.
+    fn reading(&self, key: &ObjectKey) -> Arc<tokio::sync::Mutex<()>> {
+        const FORGOTTEN_FROM: usize = 256;
+        let mut all = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reading) = all.get(key).and_then(Weak::upgrade) {
+            return reading;
+        }
+        if all.len() >= FORGOTTEN_FROM {
+            all.retain(|_, reading| reading.strong_count() > 0);
+        }
+        let reading = Arc::default();
+        all.insert(key.clone(), Arc::downgrade(&reading));
+        reading
     }
 
     /// Reads an object of the lake's own from the store.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::TryFutureExt;
 use futures::try_join;
 
 use crate::error::Error;
@@ -24,28 +25,45 @@ pub async fn settle(
     target: &ObjectKey,
     seen: Occupancy,
 ) -> Result<(), Error> {
-    let mut seen = seen;
+    if seen == Occupancy::NeverAny {
+        return Ok(());
+    }
+    let mut seen = Some(seen);
     for _ in 0..lake.bounds.attempts_max {
-        if seen == Occupancy::NeverAny {
-            return Ok(());
+        // After it was mended the object is looked at again.
+        let wanted = is_wanted(lake, table, date, target, seen.take());
+        let registered = lake.catalog.partition(table.name, date).map_err(Error::from);
+        let (wanted, registered) = try_join!(wanted, registered)?;
+        match (wanted, registered.is_some()) {
+            (Some(true), false) => lake.catalog.create_partition(table.name, date).await?,
+            (Some(false), true) => lake.catalog.delete_partition(table.name, date).await?,
+            (None, _) | (Some(true), true) | (Some(false), false) => return Ok(()),
         }
-        let has_rows = async {
-            match seen {
-                Occupancy::Some => Ok(true),
-                _ => has_rows(lake, table, date).await,
-            }
-        };
-        let registered = async { Ok(lake.catalog.partition(table.name, date).await?.is_some()) };
-        match try_join!(has_rows, registered)? {
-            (true, false) => lake.catalog.create_partition(table.name, date).await?,
-            (false, true) => lake.catalog.delete_partition(table.name, date).await?,
-            (true, true) | (false, false) => return Ok(()),
-        }
-        let noted = object::note(lake, target).await?;
-        seen = noted.map_or(Occupancy::NoneNow, |noted| noted.occupancy());
     }
     Err(lake
         .contended(format!("settle partition {date} of {}", table.name), "the rows of its objects"))
+}
+
+/// Whether there should be a partition, by an object as it was seen, or is; `None` where it is not for
+/// this object to say.
+async fn is_wanted(
+    lake: &Lake,
+    table: &Table,
+    date: ReadingDate,
+    target: &ObjectKey,
+    seen: Option<Occupancy>,
+) -> Result<Option<bool>, Error> {
+    let seen = match seen {
+        Some(seen) => seen,
+        None => {
+            object::note(lake, target).await?.map_or(Occupancy::NoneNow, |noted| noted.occupancy())
+        }
+    };
+    match seen {
+        Occupancy::Some => Ok(Some(true)),
+        Occupancy::NoneNow => has_rows(lake, table, date).await.map(Some),
+        Occupancy::NeverAny => Ok(None),
+    }
 }
 
 /// Whether any object of a day has rows, as their sizes tell: no object is read for it.

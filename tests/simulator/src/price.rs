@@ -366,7 +366,12 @@ impl Chain {
     /// Brings the chain to rest, with no document in memory.
     #[inline(never)]
     pub fn come_to_rest(&self) {
-        self.work_off(&self.lake(), BATCH);
+        self.come_to_rest_in(BATCH);
+    }
+
+    /// The same, so many messages at a time.
+    pub fn come_to_rest_in(&self, at_once: usize) {
+        self.work_off(&self.lake(), at_once);
     }
 
     /// Brings the chain to rest with much room and large batches, as a bulk load does.
@@ -440,7 +445,7 @@ impl Chain {
     }
 
     /// A landing object of the accelerometer, with readings of these customers at these times.
-    fn motions(&self, name: &str, readings: &[(usize, i64)]) {
+    pub fn motions(&self, name: &str, readings: &[(usize, i64)]) {
         let motions = readings.iter().map(|(customer, time_ms)| {
             json!({"user": email(*customer), "timestamp": time_ms, "x": 0.5, "y": -1.5, "z": 0.25})
         });

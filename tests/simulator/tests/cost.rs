@@ -5,7 +5,7 @@
 //! document in memory. `tests/bench/increment` counts instructions too, in lakes of any size.
 
 use lake::key::Parts;
-use simulator::price::{Change, Counts, FEW, Size, Spread, lake_of, mean};
+use simulator::price::{Chain, Change, Counts, FEW, FIRST_MS, Size, Spread, lake_of, mean};
 
 const CUSTOMERS: usize = 64;
 
@@ -26,6 +26,48 @@ fn costs(size: Size) -> Vec<(Change, Counts)> {
     };
     let changes = [Change::Readings, Change::Customer, Change::Withdrawal, Change::Consent];
     changes.map(cost).into()
+}
+
+/// In Lambda most of the time of an invocation is waiting: what does not need each other's answers is
+/// asked at the same time.
+#[test]
+fn few_calls_are_waited_for_one_after_the_other() {
+    const WAITS: [(Change, usize); 4] = [
+        (Change::Readings, 27),
+        (Change::Customer, 24),
+        (Change::Withdrawal, 52),
+        (Change::Consent, 56),
+    ];
+    let size = size(1_000, CUSTOMERS, Spread::ADay(25));
+    let chain = lake_of(size).with_clock().unwrap();
+    for (change, waits_max) in WAITS {
+        let Counts { waits, calls, .. } = mean(&chain, change, size, FEW);
+        println!("{}: {waits} waits, {calls:?}", change.name());
+        assert!(waits <= waits_max, "{}: {waits} of {waits_max}", change.name());
+        // They were counted: of several invocations each waits for something.
+        assert!(waits >= 10, "{}: {waits}", change.name());
+    }
+}
+
+/// A file of many days waits for about as many calls as one of a single day.
+#[test]
+fn the_days_of_a_landing_object_do_not_wait_for_each_other() {
+    const DAYS: usize = 100;
+    const APART_MS: i64 = 86_400_000;
+    let waits = |days: usize| {
+        let chain = Chain::new(Parts::try_from(16).unwrap()).with_clock().unwrap();
+        chain.customer(0, FIRST_MS, Some(FIRST_MS));
+        chain.come_to_rest();
+        let times = (0..days).map(|day| (0, FIRST_MS + day as i64 * APART_MS));
+        chain.motions("days", &times.collect::<Vec<_>>());
+        let counts = chain.counted(|chain| chain.come_to_rest_in(1_000));
+        println!("{days} days: {counts:?}");
+        counts.waits
+    };
+    let (one, many) = (waits(1), waits(DAYS));
+    // Ten days are written at once. For each something is put, looked for in the catalog, made there, and
+    // looked at again; and each is announced to two functions.
+    assert!(many <= one + 7 * DAYS / 10, "{one}, {many}");
 }
 
 /// Whether so much is within 1.2 times as much as in the small lake.
