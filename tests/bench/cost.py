@@ -45,7 +45,7 @@ ASSUMED = {
     "records_per_device_day": (115, "readings of a device's day, both feeds, as in the real data"),
     "accelerometer_share": (0.75, "share of the files of readings (9 of 12)"),
     "s3_call_s": (0.025, "seconds of one S3 call from Lambda"),
-    "s3_calls_at_once": (4, "S3 calls in flight in an invocation"),
+    "s3_calls_at_once": (4, "S3 calls in flight in a comparison; of changes it is measured"),
     "parse_bytes_per_s": (50e6, "bytes of JSON an invocation gets through in a second"),
     "memory_gb": (1.0, "memory of a function (template.yaml, MemoryMegabytes)"),
     "log_bytes_per_invocation": (4_000, "log of an invocation, metrics document included"),
@@ -132,7 +132,7 @@ RECORDED = 2
 
 
 def of(change: dict) -> Counter[str]:
-    """Calls of a change, as they are billed."""
+    """Calls of a change, as they are billed, and those that are waited for one after the other."""
     calls = change["calls"]
     return Counter(
         get=calls.get("get", 0) + calls.get("head", 0),
@@ -141,6 +141,7 @@ def of(change: dict) -> Counter[str]:
         delete=calls.get("delete", 0),
         glue=change["catalog_calls"],
         invocations=change["invocations"],
+        waits=change["waits"],
     )
 
 
@@ -185,6 +186,7 @@ def of_month(load: Load, described: dict) -> Counter[str]:
     steps["get"] += load.overlap_motion
     compaction = of(lake["compaction"])
     compaction["get"] *= load.files_per_day / COMPACTED
+    compaction["waits"] *= load.files_per_day / COMPACTED
     day = times(motion, load.files_per_day * share)
     day += times(steps, load.files_per_day * (1 - share))
     day += times(of(lake["customer"]), load.customer_files_per_day)
@@ -227,8 +229,7 @@ def bill(load: Load, described: dict) -> list[Line]:
     month = of_month(load, described)
     compared = of_comparisons(load, described)
     landed, written = month["objects"], month["put"] + month["delete"]
-    calls = sum(month[kind] for kind in ("get", "list", "put", "delete"))
-    seconds = calls * A["s3_call_s"] / A["s3_calls_at_once"]
+    seconds = month["waits"] * A["s3_call_s"]
     parsed = load.bytes_per_day + load.again_per_day * load.bytes_per_file
     seconds += DAYS * parsed / A["parse_bytes_per_s"]
     calls_comparing = compared["get"] + compared["list"] + compared["put"]

@@ -26,10 +26,21 @@ def make_lake(price: Path, lake: Path, objects: int, customers: int, parts: int 
 
 
 def change(
-    price: Path, lake: Path, objects: int, customers: int, name: str, count: int
+    price: Path,
+    lake: Path,
+    objects: int,
+    customers: int,
+    name: str,
+    count: int,
+    *,
+    waits: bool = True,
 ) -> list[str]:
-    """The command that makes a change so many times, each of somebody else."""
-    return [str(price), "change", str(lake), str(objects), str(customers), name, str(count)]
+    """The command that makes a change so many times, each of somebody else.
+
+    Waits are counted by a clock, which takes instructions.
+    """
+    how = "waits" if waits else "change"
+    return [str(price), how, str(lake), str(objects), str(customers), name, str(count)]
 
 
 def cost(command: list[str]) -> dict:
