@@ -449,14 +449,21 @@ impl Opened {
     /// First and last value of a column of times in a row group, as far as that is known without
     /// reading it.
     pub fn span(&self, group: usize, column: &str) -> Option<Span> {
-        let Parts::Groups(metadata) = &self.parts else { return None };
-        let column = metadata.schema().index_of(column).ok()?;
-        let Statistics::Int64(times) =
-            metadata.metadata().row_group(group).column(column).statistics()?
-        else {
-            return None;
-        };
-        Some(Span { first_ms: *times.min_opt()?, last_ms: *times.max_opt()? })
+        match &self.parts {
+            Parts::Whole(_) => None,
+            Parts::Groups(metadata) => span_of(metadata, group, column),
+        }
+    }
+
+    /// Bytes that are fetched for a row group.
+    pub fn group_bytes(&self, group: usize) -> u64 {
+        match &self.parts {
+            Parts::Whole(_) => 0,
+            Parts::Groups(metadata) => {
+                let Range { start, end } = place_of(metadata, group);
+                end - start
+            }
+        }
     }
 
     /// Rows of a row group.
@@ -477,38 +484,77 @@ pub async fn read_group(
     opened: &Versioned<Opened>,
     group: usize,
 ) -> Result<Option<RecordBatch>, Error> {
-    let metadata = match &opened.value.parts {
-        Parts::Whole(batch) => return Ok(Some(batch.clone())),
-        Parts::Groups(metadata) => metadata,
-    };
-    let window = window(lake, key, &opened.etag, metadata, group).await?;
-    let read = window.map(|window| {
-        read_rows(window.group(metadata, group), metadata.metadata().row_group(group).num_rows())
-    });
-    read.transpose().map_err(|error| unreadable(key, &error))
+    let fetched = fetch(lake, key, opened, group).await?;
+    fetched.map(|fetched| fetched.rows(key)).transpose()
 }
 
-/// Reads those rows of a row group whose times, by which it is sorted, lie in a span; `None` if the
-/// object moved since it was opened. Nothing else is kept in memory for them.
-pub async fn read_within(
+/// A row group as it was fetched, and not decoded yet.
+#[derive(Clone)]
+pub struct Fetched(Encoded);
+
+#[derive(Clone)]
+enum Encoded {
+    /// Of a small object, which was decoded when it was opened.
+    Not(RecordBatch),
+    Group {
+        window: Window,
+        metadata: ArrowReaderMetadata,
+        group: usize,
+    },
+}
+
+/// Fetches a row group of an object; `None` if the object moved since it was opened.
+pub async fn fetch(
     lake: &Lake,
     key: &ObjectKey,
     opened: &Versioned<Opened>,
     group: usize,
-    column: &str,
-    span: Span,
-) -> Result<Option<RecordBatch>, Error> {
-    if opened.value.span(group, column).is_some_and(|all| span.contains(all)) {
-        return read_group(lake, key, opened, group).await;
-    }
-    let within = match &opened.value.parts {
-        Parts::Whole(batch) => copy_within(batch, column, span).map(Some),
+) -> Result<Option<Fetched>, Error> {
+    match &opened.value.parts {
+        Parts::Whole(batch) => Ok(Some(Fetched(Encoded::Not(batch.clone())))),
         Parts::Groups(metadata) => {
             let window = window(lake, key, &opened.etag, metadata, group).await?;
-            window.map(|window| window.rows_within(metadata, group, column, span)).transpose()
+            let metadata = metadata.clone();
+            Ok(window.map(|window| Fetched(Encoded::Group { window, metadata, group })))
         }
-    };
-    within.map_err(|error| unreadable(key, &error))
+    }
+}
+
+impl Fetched {
+    /// Memory it takes as it was fetched, bytes.
+    pub fn bytes(&self) -> u64 {
+        match &self.0 {
+            Encoded::Not(_) => 0,
+            Encoded::Group { window, .. } => window.bytes.len() as u64,
+        }
+    }
+
+    /// Its rows.
+    pub fn rows(&self, key: &ObjectKey) -> Result<RecordBatch, Error> {
+        let rows = match &self.0 {
+            Encoded::Not(batch) => Ok(batch.clone()),
+            Encoded::Group { window, metadata, group } => {
+                let rows = metadata.metadata().row_group(*group).num_rows();
+                read_rows(window.clone().group(metadata, *group), rows)
+            }
+        };
+        rows.map_err(|error| unreadable(key, &error))
+    }
+
+    /// Those of its rows whose times, by which it is sorted, lie in a span. Nothing else is kept in
+    /// memory for them.
+    pub fn within(&self, key: &ObjectKey, column: &str, span: Span) -> Result<RecordBatch, Error> {
+        let rows = match &self.0 {
+            Encoded::Not(batch) => copy_within(batch, column, span),
+            Encoded::Group { window, metadata, group } => {
+                if span_of(metadata, *group, column).is_some_and(|all| span.contains(all)) {
+                    return self.rows(key);
+                }
+                window.clone().rows_within(metadata, *group, column, span)
+            }
+        };
+        rows.map_err(|error| unreadable(key, &error))
+    }
 }
 
 /// The numbers of the rows, which are sorted by a column of times, whose times lie in a span.
@@ -531,6 +577,22 @@ fn copy_within(rows: &RecordBatch, column: &str, span: Span) -> Result<RecordBat
     Ok(take_record_batch(rows, &UInt32Array::from_iter_values(start as u32..end as u32))?)
 }
 
+fn span_of(metadata: &ArrowReaderMetadata, group: usize, column: &str) -> Option<Span> {
+    let column = metadata.schema().index_of(column).ok()?;
+    let statistics = metadata.metadata().row_group(group).column(column).statistics()?;
+    let Statistics::Int64(times) = statistics else { return None };
+    Some(Span { first_ms: *times.min_opt()?, last_ms: *times.max_opt()? })
+}
+
+/// Where in its object a row group is.
+fn place_of(metadata: &ArrowReaderMetadata, group: usize) -> Range<u64> {
+    let columns = metadata.metadata().row_group(group).columns().iter();
+    let ranges: Vec<(u64, u64)> = columns.map(|column| column.byte_range()).collect();
+    let start = ranges.iter().map(|(start, _)| *start).min().unwrap_or(0);
+    let end = ranges.iter().map(|(start, length)| start + length).max().unwrap_or(0);
+    start..end
+}
+
 /// Fetches a row group; `None` if the object is not this version of it any more.
 async fn window(
     lake: &Lake,
@@ -539,11 +601,9 @@ async fn window(
     metadata: &ArrowReaderMetadata,
     group: usize,
 ) -> Result<Option<Window>, Error> {
-    let columns = metadata.metadata().row_group(group).columns().iter();
-    let ranges: Vec<(u64, u64)> = columns.map(|column| column.byte_range()).collect();
-    let start = ranges.iter().map(|(start, _)| *start).min().unwrap_or(0);
-    let end = ranges.iter().map(|(start, length)| start + length).max().unwrap_or(0);
-    let object = lake.store.get(key, ByteRange::Bounded(start..end)).await?;
+    let place = place_of(metadata, group);
+    let start = place.start;
+    let object = lake.store.get(key, ByteRange::Bounded(place)).await?;
     let unmoved = object.filter(|object| object.meta.etag == *etag);
     Ok(unmoved.map(|Object { meta, bytes }| Window { start, bytes, size: meta.size_bytes }))
 }

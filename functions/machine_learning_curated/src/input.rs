@@ -7,7 +7,7 @@ use lake::key::ObjectKey;
 use lake::lake::{Lake, Versioned};
 use lake::landing::row_bytes;
 use lake::layout::Span;
-use lake::object::{self, Opened};
+use lake::object::{self, Fetched, Opened};
 use lake::store::ObjectMeta;
 
 use crate::rows::failed;
@@ -45,7 +45,7 @@ impl Input {
     }
 
     /// How many rows the footer tells of that lie in a span for certain.
-    fn rows_within(&self, column: &str, span: Span) -> u64 {
+    pub(crate) fn rows_within(&self, column: &str, span: Span) -> u64 {
         let opened = &self.opened.value;
         let is_within =
             |group: &usize| opened.span(*group, column).is_some_and(|known| span.contains(known));
@@ -61,7 +61,29 @@ impl Input {
         column: &str,
         span: Span,
     ) -> Result<Option<RecordBatch>, Error> {
-        object::read_within(lake, &self.key, &self.opened, group, column, span).await
+        let fetched = self.fetch(lake, group).await?;
+        fetched.map(|fetched| self.rows_of(&fetched, column, span, None)).transpose()
+    }
+
+    /// Fetches a row group; `None` if the object moved.
+    pub(crate) async fn fetch(&self, lake: &Lake, group: usize) -> Result<Option<Fetched>, Error> {
+        object::fetch(lake, &self.key, &self.opened, group).await
+    }
+
+    /// The rows of a row group that was fetched, which is sorted by a column of times, whose times lie in
+    /// a span; or those of them that are of some times, which are in order.
+    pub(crate) fn rows_of(
+        &self,
+        fetched: &Fetched,
+        column: &str,
+        span: Span,
+        times: Option<&[i64]>,
+    ) -> Result<RecordBatch, Error> {
+        let rows = fetched.within(&self.key, column, span)?;
+        match times {
+            None => Ok(rows),
+            Some(times) => of_times(&rows, column, times).map_err(failed),
+        }
     }
 
     /// The rows whose times lie in a span, or those of them that are of some times, which are in order;
@@ -79,15 +101,12 @@ impl Input {
         }
         let (mut read, mut bytes) = (Vec::new(), 0);
         for group in self.groups_within(column, span) {
-            let batch = match (self.group_within(lake, group, column, span).await?, times) {
-                (None, _) => return Ok(Read::Moved),
-                (Some(batch), None) => batch,
-                (Some(batch), Some(times)) => of_times(&batch, column, times).map_err(failed)?,
-            };
+            let Some(fetched) = self.fetch(lake, group).await? else { return Ok(Read::Moved) };
+            let batch = self.rows_of(&fetched, column, span, times)?;
             if batch.num_rows() == 0 {
                 continue;
             }
-            bytes += row_bytes(&batch).max(batch.num_rows() as u64 * READING_BYTES);
+            bytes += held_bytes(&batch);
             if bytes > bytes_max {
                 return Ok(Read::TooMuch);
             }
@@ -95,6 +114,11 @@ impl Input {
         }
         Ok(Read::All(read, bytes))
     }
+}
+
+/// Memory that readings take, and take in order, bytes, about.
+pub(crate) fn held_bytes(readings: &RecordBatch) -> u64 {
+    row_bytes(readings).max(readings.num_rows() as u64 * READING_BYTES)
 }
 
 /// What came of reading rows of an object.

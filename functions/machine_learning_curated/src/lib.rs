@@ -21,6 +21,7 @@ mod day;
 mod input;
 mod join;
 mod motions;
+mod objects;
 mod rows;
 mod stretches;
 mod together;

@@ -9,12 +9,11 @@
 //! of that time, and the bounds, alone: in no byte it shows where a stretch ends, or what else is derived at
 //! the same time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use futures::future::join_all;
-use futures::stream::{self, StreamExt};
 use lake::derivation::Target;
 use lake::error::Error;
 use lake::lake::{Lake, Room};
@@ -22,9 +21,10 @@ use lake::layout::{Slice, Span};
 use lake::report::Report;
 
 use crate::day::{Day, first_stretch, share};
-use crate::input::{Input, READING_BYTES, Read};
+use crate::input::READING_BYTES;
 use crate::join::{Join, naming};
 use crate::motions::{MOTION_TIME, Motions};
+use crate::objects::{Objects, Wanted};
 use crate::rows::failed;
 use crate::together::{TOGETHER_SHARE, together_bytes_max};
 use crate::{Asked, Derived, ask, settle};
@@ -75,7 +75,7 @@ pub(crate) async fn derive(
             lake,
             day,
             capacity: Capacity::of(lake, are_small),
-            objects: Objects { lake, day, open: BTreeMap::new() },
+            objects: Objects::of(lake, day),
             room: Arc::clone(&room),
             waiting,
             open: Vec::new(),
@@ -88,75 +88,6 @@ pub(crate) async fn derive(
         waiting = pass.put_off.into();
     }
     derived
-}
-
-/// The accelerometer objects of a day.
-struct Objects<'a> {
-    lake: &'a Lake,
-    day: &'a Day,
-    /// Large ones that are open, by their numbers in the listing.
-    open: BTreeMap<usize, Arc<Input>>,
-}
-
-/// An accelerometer object that moved, or why it cannot be read.
-type Lost = (usize, Result<(), Error>);
-
-impl Objects<'_> {
-    /// Opens one; `None` if it moved since it was listed.
-    async fn open(&self, number: usize) -> Result<Option<Arc<Input>>, Error> {
-        if let Some(input) = self.open.get(&number) {
-            return Ok(Some(Arc::clone(input)));
-        }
-        let opened = Input::open(self.lake, self.day.meta(number).clone()).await?;
-        Ok(opened.map(Arc::new))
-    }
-
-    /// Reads the readings of a stretch, of those that are not lost; `None` if they take more than so much
-    /// memory. Of small ones, of which there may be very many, no more are held than are opened at once.
-    async fn read(
-        &mut self,
-        numbers: Vec<usize>,
-        stretch: Span,
-        times: Option<&[i64]>,
-        bytes_max: u64,
-    ) -> (Option<Vec<RecordBatch>>, Vec<Lost>) {
-        let (mut all, mut bytes, mut lost) = (Vec::new(), 0, Vec::new());
-        let mut large = Vec::new();
-        let read = {
-            let objects = &*self;
-            let open = |number| async move { (number, objects.open(number).await) };
-            let mut opened = stream::iter(numbers).map(open).buffered(self.lake.bounds.concurrency);
-            loop {
-                let (number, input) = match opened.next().await {
-                    None => break Some(all),
-                    Some((number, Ok(Some(input)))) => (number, input),
-                    Some((number, moved)) => {
-                        lost.push((number, moved.map(drop)));
-                        continue;
-                    }
-                };
-                if input.opened.value.is_large() {
-                    large.push((number, Arc::clone(&input)));
-                }
-                let bytes_max = bytes_max - bytes;
-                match input.within(self.lake, MOTION_TIME, stretch, times, bytes_max).await {
-                    Ok(Read::All(read, size)) => {
-                        all.extend(read);
-                        bytes += size;
-                    }
-                    Ok(Read::TooMuch) => break None,
-                    moved => lost.push((number, moved.map(drop))),
-                }
-            }
-        };
-        self.open.extend(large);
-        (read, lost)
-    }
-
-    /// Closes those that have no reading after a time.
-    fn close(&mut self, last_ms: i64) {
-        self.open.retain(|number, _| self.day.span(*number).last_ms > last_ms);
-    }
 }
 
 /// One pass over the stretches of a day.
@@ -294,7 +225,8 @@ impl<'a> Pass<'a> {
         let times = if is_long { Some(self.times(stretch).await) } else { None };
         let (times, bytes_max) = (times.as_deref(), self.capacity.bytes_max);
         let numbers = self.overlapping(stretch);
-        let (read, lost) = self.objects.read(numbers, stretch, times, bytes_max).await;
+        let wanted = Wanted { stretch, times, bytes_max };
+        let (read, lost) = self.objects.read(numbers, wanted).await;
         for (number, lost) in lost {
             self.lose(number, lost).await;
         }

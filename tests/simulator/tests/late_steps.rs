@@ -1,5 +1,4 @@
-//! What a step trainer object costs that is late: one that lands when its day has very many
-//! accelerometer readings already.
+//! What a step trainer object costs that lands when its day has very many accelerometer readings already.
 
 mod small_lake;
 
@@ -9,7 +8,7 @@ use chain::FunctionName;
 use futures::executor::block_on;
 use lake::events::Message;
 use lake::key::ObjectKey;
-use lake::lake::Lake;
+use lake::lake::{Bounds, Lake};
 use lake::layout;
 use lake::policy::Policies;
 use lake::store::{MemoryStore, Precondition, Store};
@@ -37,8 +36,9 @@ fn open(store: &MemoryStore) -> Lake {
     lake
 }
 
-/// A day of which each accelerometer object has readings of all times, with some step readings of a device.
-fn day(device: &str) -> MemoryStore {
+/// A day of which each accelerometer object has readings of all times, and every so many of them a step
+/// reading of a device.
+fn day(device: &str, apart: usize) -> MemoryStore {
     let store = MemoryStore::default();
     let customer = json!({
         "email": "ada@test.com", "serialNumber": "D-1", "registrationDate": FIRST_MS,
@@ -54,7 +54,7 @@ fn day(device: &str) -> MemoryStore {
         });
         put(&store, &format!("landing/accelerometer/{object}.json"), readings.collect());
     }
-    let steps = (0..READINGS).step_by(50).map(|reading| {
+    let steps = (0..READINGS).step_by(apart).map(|reading| {
         let time_ms = FIRST_MS + reading * APART_MS + reading % OBJECTS;
         json!({"sensorReadingTime": time_ms, "serialNumber": device, "distanceFromObject": 1})
             .to_string()
@@ -66,6 +66,11 @@ fn day(device: &str) -> MemoryStore {
 
 /// Joins what there is; returns the calls for accelerometer objects, and the rows of the target.
 fn joined(store: &MemoryStore) -> (Vec<String>, usize) {
+    joined_in(store, open(store).bounds)
+}
+
+/// The same within other bounds.
+fn joined_in(store: &MemoryStore, bounds: Bounds) -> (Vec<String>, usize) {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&calls);
     let noting = store.before(move |call, key| {
@@ -75,7 +80,7 @@ fn joined(store: &MemoryStore) -> (Vec<String>, usize) {
         Ok(())
     });
     let mut lake = open_with(&noting, Policies::default(), 1);
-    lake.bounds = open(store).bounds;
+    lake.bounds = bounds;
     let message = Message::to_look_at(&keys(store, layout::TRUSTED_STEP_TRAINER));
     let join = FunctionName::MachineLearningCurated.invoke_messages(&lake, vec![message]);
     let outcome = block_on(join);
@@ -89,7 +94,7 @@ fn joined(store: &MemoryStore) -> (Vec<String>, usize) {
 
 #[test]
 fn each_accelerometer_object_is_read_once_for_few_step_readings() {
-    let store = day("D-1");
+    let store = day("D-1", 50);
     let (calls, rows) = joined(&store);
     assert_eq!(rows, 10);
     // Its end, which says what is where, and its row group.
@@ -99,9 +104,23 @@ fn each_accelerometer_object_is_read_once_for_few_step_readings() {
 /// As after a withdrawal: what was joined of it is to go, whatever else is broken.
 #[test]
 fn no_accelerometer_object_is_read_for_no_step_readings() {
-    let store = day("of nobody");
+    let store = day("of nobody", 50);
     let broken: ObjectKey = keys(&store, layout::TRUSTED_ACCELEROMETER).remove(0);
     block_on(store.put(&broken, "no Parquet".into(), Precondition::None)).unwrap();
     let (calls, rows) = joined(&store);
     assert_eq!((calls.as_slice(), rows), (&[] as &[String], 0));
+}
+
+/// What was fetched waits for the next stretch where there is room for it, and is fetched for each else.
+#[test]
+fn each_accelerometer_object_is_read_once_for_many_stretches_if_there_is_room() {
+    let store = day("D-1", 1);
+    let (calls, rows) = joined(&store);
+    assert_eq!(rows as i64, READINGS);
+    assert_eq!(calls.len() as i64, 2 * OBJECTS, "{calls:#?}");
+    let again = day("D-1", 1);
+    let without_room = Bounds { cache_bytes_max: 0, ..open(&again).bounds };
+    let (many, rows) = joined_in(&again, without_room);
+    assert_eq!(rows as i64, READINGS);
+    assert!(many.len() > 2 * calls.len(), "{}", many.len());
 }
