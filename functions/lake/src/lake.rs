@@ -1,197 +1,29 @@
 //! A lake: its store, its catalog, its settings, and how its own documents are read and written.
 
-use std::any::Any;
+mod bounds;
+mod documents;
+mod settings;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::stream::{self, Stream, StreamExt};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use self::bounds::Bounds;
+pub(crate) use self::documents::json;
+use self::documents::{Cache, parse};
+pub use self::settings::Settings;
 use crate::catalog::{Catalog, register_table};
-use crate::error::{Error, SettingsError};
+use crate::error::Error;
 use crate::key::{ETag, LakeKey, ObjectKey, Parts};
-use crate::layout::{LAYOUT_VERSION, SETTINGS};
-use crate::policy::{Changes, Policies};
+use crate::layout::SETTINGS;
+use crate::policy::Policies;
 use crate::reader;
-use crate::store::{
-    ByteRange, Object, ObjectMeta, Precondition, Store, StoreError, UPLOAD_BYTES_MAX, Upload,
-};
+use crate::store::{ByteRange, Precondition, Store, StoreError, Upload};
 use crate::tables::Table;
-
-/// What a lake records of itself when it is made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settings {
-    /// Version of the layout.
-    pub layout_version: u32,
-    /// Number of parts of every register.
-    pub parts: Parts,
-    /// What its tables were derived under.
-    pub policies: Policies,
-    /// When these were last changed.
-    #[serde(default)]
-    pub changes: Changes,
-    /// Which key its hashes and pseudonyms were made with.
-    pub key_fingerprint: String,
-}
-
-impl Settings {
-    /// Those of a new lake.
-    fn wanted(key: &LakeKey, parts: Parts, policies: Policies) -> Self {
-        Self {
-            layout_version: LAYOUT_VERSION,
-            parts,
-            policies,
-            changes: Changes::default(),
-            key_fingerprint: key.fingerprint(),
-        }
-    }
-
-    /// Refuses to go on where these settings differ from those of a lake.
-    fn agree_with(&self, found: &Self) -> Result<(), SettingsError> {
-        if found.layout_version != self.layout_version {
-            return Err(SettingsError::LayoutVersion {
-                found: found.layout_version,
-                known: self.layout_version,
-            });
-        }
-        if found.parts != self.parts {
-            return Err(SettingsError::Parts {
-                found: found.parts.into(),
-                wanted: self.parts.into(),
-            });
-        }
-        if found.key_fingerprint != self.key_fingerprint {
-            return Err(SettingsError::Key);
-        }
-        if found.policies != self.policies {
-            return Err(SettingsError::Policies {
-                found: found.policies.to_string(),
-                wanted: self.policies.to_string(),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// Bounds of the work.
-///
-/// # Memory
-///
-/// However large the objects of one invocation, they take no more than about
-///
-/// - `concurrency` times a few `small_bytes_max` for the small ones, and
-/// - `large_max` times four times `held_bytes_max` for the large ones, of all invocations of the
-///   process together: what is held, the same in order, the same encoded, and the numbers it is
-///   put in order by; of readings `held_readings_bytes_max`, and what a row group of them takes. What
-///   takes more is read again and written row group by row group, sorted within each; then there are
-///   `open_bytes_max` for the uploads that are open, or for customer records that wait to be folded
-///   with those of other objects (and `small_bytes_max` more at the most for each further object of
-///   the batch, which one write of a part for all of them is worth);
-///
-/// beside `cache_bytes_max` (in machine_learning_curated `large_max` times as much again at the most, for
-/// the readings of small objects that are put together; of others, those of a stretch of time, of about
-/// `held_bytes_max` and of twice that at the most), the reader (a batch, the longest record and a few
-/// hundred KiB), and what grows with the people, not with their readings: the register parts, and 150
-/// bytes or so for each distinct key of a landing object.
-///
-/// What is held and where a row group ends depend on the rows and these bounds alone, never on how they
-/// arrived: so that derived objects stay pure functions, down to the byte.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    /// How often a piece of work starts over because its inputs or its target moved.
-    pub attempts_max: usize,
-    /// How many runs may have been added to an index before they are merged.
-    pub runs_max: usize,
-    /// Up to how many landing objects a changed register part derives within its own invocation;
-    /// beyond, the work fans out through replay markers.
-    pub inline_max: usize,
-    /// How many pieces of work of one invocation go on at once: as many as Lambda hands out messages, so
-    /// that none waits for the others.
-    pub concurrency: usize,
-    /// How many looks at small documents go on at once: each takes little memory, and most of its
-    /// time is waiting.
-    pub looks_at_once: usize,
-    /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
-    /// for it.
-    pub looks_per_page: usize,
-    /// From how much on that a comparison found settled the next one lists manifests in stretches: a
-    /// sixteenth of them is a few pages then.
-    pub many_settled: usize,
-    /// When a comparison found so much more settled, at the least, it records that, for whoever has to
-    /// begin again.
-    pub looks_recorded: usize,
-    /// How many people a comparison looks for in manifests at once, or some more: those of the parts that
-    /// are read at once.
-    pub people_at_once: usize,
-    /// Memory the lake's documents may keep between invocations, bytes.
-    pub cache_bytes_max: usize,
-    /// Tables of which the rows of a small object are kept there too when it is written: for who
-    /// reads them next in the same process.
-    pub kept_when_written: &'static [&'static Table],
-    /// Rows of a Parquet row group.
-    pub row_group_rows: usize,
-    /// Size of an object, and memory of what is held of it, up to which it is small: as many as
-    /// `concurrency` are worked on at once. Bytes.
-    pub small_bytes_max: u64,
-    /// Memory that the rows of one object may take while it is derived, bytes; beyond, they are dealt
-    /// with as they pass.
-    pub held_bytes_max: u64,
-    /// The same of readings, with their places in order: they are held with numbers in place of texts,
-    /// and where a day has more than a row group of them, they are copied a row group at a time.
-    pub held_readings_bytes_max: u64,
-    /// How many of the largest objects may be held at once.
-    pub large_max: usize,
-    /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
-    /// left to another pass. Where nothing is uploaded so, what customer records may take that wait.
-    pub open_bytes_max: u64,
-    /// What the store holds back of an upload at the most, beside the piece it is given, bytes.
-    pub upload_bytes_max: u64,
-    /// Bytes that an upload is given at once.
-    pub piece_bytes: usize,
-    /// For how many days after its end a date is left alone before it is compacted.
-    pub closed_after_days: u32,
-    /// From how many objects with rows on a closed date is compacted.
-    pub compacted_objects_min: usize,
-    /// Size from which on an object of a compacted date is full, bytes, encoded.
-    pub compacted_bytes: u64,
-    /// Largest date that is compacted, bytes of its objects. One core rewrites about 15 MiB a second,
-    /// and Lambda gives a function of 1 GiB half of one: this many within a third of two minutes.
-    pub compacted_date_bytes_max: u64,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            attempts_max: 64,
-            runs_max: 8,
-            inline_max: 32,
-            concurrency: 10,
-            looks_at_once: 32,
-            looks_per_page: 16,
-            many_settled: 1 << 16,
-            looks_recorded: 4096,
-            people_at_once: 1 << 16,
-            cache_bytes_max: 48 << 20,
-            kept_when_written: &[],
-            row_group_rows: 128 << 10,
-            small_bytes_max: 1 << 20,
-            held_bytes_max: 12 << 20,
-            held_readings_bytes_max: 54 << 20,
-            large_max: 1,
-            open_bytes_max: 64 << 20,
-            upload_bytes_max: UPLOAD_BYTES_MAX,
-            piece_bytes: 1 << 20,
-            closed_after_days: 2,
-            compacted_objects_min: 2,
-            compacted_bytes: 128 << 20,
-            compacted_date_bytes_max: 256 << 20,
-        }
-    }
-}
 
 /// An object that was decoded, with its version.
 pub struct Versioned<T> {
@@ -316,18 +148,6 @@ pub struct Lake {
     together: OnceLock<Arc<Semaphore>>,
     /// Held by whoever merges runs of a key index: once is enough.
     pub(crate) merging: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Cache {
-    documents: BTreeMap<ObjectKey, Cached>,
-    bytes: usize,
-}
-
-struct Cached {
-    etag: ETag,
-    bytes: usize,
-    value: Arc<dyn Any + Send + Sync>,
 }
 
 impl Lake {
@@ -458,133 +278,6 @@ impl Lake {
         Pieces { store, key, upload: None, waiting: Vec::new(), piece_bytes }
     }
 
-    /// Reads an object of the lake's own through `decode`, which also says how much memory it
-    /// takes, bytes; unchanged ones come from memory. `range` is what `decode` wants to see of it.
-    pub async fn read<T: Send + Sync + 'static>(
-        &self,
-        key: &ObjectKey,
-        range: ByteRange,
-        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
-    ) -> Result<Option<Versioned<T>>, Error> {
-        let known = self.cached::<T>(key);
-        if let Some(known) = known {
-            let current = self.store.head(key).await?;
-            match current {
-                None => return Ok(None),
-                Some(meta) if meta.etag == known.etag => return Ok(Some(known)),
-                Some(_) => {}
-            }
-        }
-        self.read_anew(key, range, decode).await
-    }
-
-    /// Reads an object of the lake's own that was just listed. If it comes from memory, nobody asks
-    /// the store whether it is still there.
-    pub async fn read_listed<T: Send + Sync + 'static>(
-        &self,
-        listed: &ObjectMeta,
-        range: ByteRange,
-        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
-    ) -> Result<Option<Versioned<T>>, Error> {
-        self.read_known(&listed.key, &listed.etag, range, decode).await
-    }
-
-    /// Reads an object of the lake's own of which a version is known. If that comes from memory, nobody
-    /// asks the store whether it is still there; who reads it at the same time waits for it to be there.
-    pub async fn read_known<T: Send + Sync + 'static>(
-        &self,
-        key: &ObjectKey,
-        known: &ETag,
-        range: ByteRange,
-        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
-    ) -> Result<Option<Versioned<T>>, Error> {
-        let cached = || self.cached::<T>(key).filter(|cached| cached.etag == *known);
-        if let Some(cached) = cached() {
-            return Ok(Some(cached));
-        }
-        let reading = self.reading(key);
-        let _alone = reading.lock().await;
-        match cached() {
-            Some(cached) => Ok(Some(cached)),
-            None => self.read_anew(key, range, decode).await,
-        }
-    }
-
-    /// What is held by whoever reads an object.
-    fn reading(&self, key: &ObjectKey) -> Arc<tokio::sync::Mutex<()>> {
-        const FORGOTTEN_FROM: usize = 256;
-        let mut all = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reading) = all.get(key).and_then(Weak::upgrade) {
-            return reading;
-        }
-        if all.len() >= FORGOTTEN_FROM {
-            all.retain(|_, reading| reading.strong_count() > 0);
-        }
-        let reading = Arc::default();
-        all.insert(key.clone(), Arc::downgrade(&reading));
-        reading
-    }
-
-    /// Reads an object of the lake's own from the store.
-    pub(crate) async fn read_anew<T: Send + Sync + 'static>(
-        &self,
-        key: &ObjectKey,
-        range: ByteRange,
-        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
-    ) -> Result<Option<Versioned<T>>, Error> {
-        let mut bytes = 0;
-        let decode = |object| {
-            let (value, taken) = decode(object)?;
-            bytes = taken;
-            Ok((value, taken))
-        };
-        let read = self.read_once(key, range, decode).await?;
-        if let Some(read) = &read {
-            self.keep(key, read, bytes);
-        }
-        Ok(read)
-    }
-
-    /// The same of an object that is not read again: it is not kept in memory.
-    pub async fn read_once<T>(
-        &self,
-        key: &ObjectKey,
-        range: ByteRange,
-        decode: impl FnOnce(Object) -> Result<(T, usize), Error>,
-    ) -> Result<Option<Versioned<T>>, Error> {
-        let Some(object) = self.store.get(key, range).await? else { return Ok(None) };
-        let etag = object.meta.etag.clone();
-        let (value, _) = decode(object)?;
-        Ok(Some(Versioned { etag, value: Arc::new(value) }))
-    }
-
-    /// Reads a JSON document of the lake's own.
-    pub async fn load<T: DeserializeOwned + Send + Sync + 'static>(
-        &self,
-        key: &ObjectKey,
-    ) -> Result<Option<Versioned<T>>, Error> {
-        let decode = |object: Object| Ok((parse(key, &object.bytes)?, parsed_bytes(&object.bytes)));
-        self.read(key, ByteRange::All, decode).await
-    }
-
-    /// Writes a JSON document of the lake's own, if it is still as it was noted. It is kept in
-    /// memory: what was just written is read soon, as a rule.
-    pub async fn save<T: Serialize + Clone + Send + Sync + 'static>(
-        &self,
-        key: &ObjectKey,
-        document: &T,
-        noted: Option<&ETag>,
-    ) -> Result<Put, Error> {
-        let bytes = json(key, document)?;
-        let taken = parsed_bytes(&bytes);
-        let put = self.put(key, bytes, Precondition::unchanged(noted)).await?;
-        if let Put::Done(etag) = &put {
-            let written = Versioned { etag: etag.clone(), value: Arc::new(document.clone()) };
-            self.keep(key, &written, taken);
-        }
-        Ok(put)
-    }
-
     /// Writes an object under a precondition.
     pub async fn put(
         &self,
@@ -643,54 +336,4 @@ impl Lake {
     pub fn contended(&self, what: String, moved: &str) -> Error {
         Error::Contended { what, moved: moved.to_owned(), attempts: self.bounds.attempts_max }
     }
-
-    /// Whether an object of the lake's own is in memory, be it up to date or not.
-    pub(crate) fn keeps(&self, key: &ObjectKey) -> bool {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.documents.contains_key(key)
-    }
-
-    fn cached<T: Send + Sync + 'static>(&self, key: &ObjectKey) -> Option<Versioned<T>> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let cached = cache.documents.get(key)?;
-        let value = Arc::clone(&cached.value).downcast::<T>().ok()?;
-        Some(Versioned { etag: cached.etag.clone(), value })
-    }
-
-    /// Keeps an object in memory, of which it takes so many bytes.
-    pub(crate) fn keep<T: Send + Sync + 'static>(
-        &self,
-        key: &ObjectKey,
-        object: &Versioned<T>,
-        bytes: usize,
-    ) {
-        let value = Arc::clone(&object.value);
-        let cached = Cached { etag: object.etag.clone(), bytes, value };
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.bytes += cached.bytes;
-        if let Some(before) = cache.documents.insert(key.clone(), cached) {
-            cache.bytes -= before.bytes;
-        }
-        while cache.bytes > self.bounds.cache_bytes_max {
-            let Some((_, evicted)) = cache.documents.pop_first() else { break };
-            cache.bytes -= evicted.bytes;
-        }
-    }
-}
-
-/// A document as it is written.
-pub(crate) fn json<T: Serialize>(key: &ObjectKey, document: &T) -> Result<Bytes, Error> {
-    let encoded = serde_json::to_vec(document)
-        .map_err(|error| Error::Encode { what: key.to_string(), source: error.into() })?;
-    Ok(encoded.into())
-}
-
-/// Memory that a document takes: about twice that of its text.
-fn parsed_bytes(text: &[u8]) -> usize {
-    2 * text.len()
-}
-
-fn parse<T: DeserializeOwned>(key: &ObjectKey, bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Error::Unreadable { key: key.clone(), reason: error.to_string() })
 }

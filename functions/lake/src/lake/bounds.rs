@@ -1,0 +1,120 @@
+//! How much is done, held and read at once.
+
+use crate::store::UPLOAD_BYTES_MAX;
+use crate::tables::Table;
+
+/// Bounds of the work.
+///
+/// # Memory
+///
+/// However large the objects of one invocation, they take no more than about
+///
+/// - `concurrency` times a few `small_bytes_max` for the small ones, and
+/// - `large_max` times four times `held_bytes_max` for the large ones, of all invocations of the
+///   process together: what is held, the same in order, the same encoded, and the numbers it is
+///   put in order by; of readings `held_readings_bytes_max`, and what a row group of them takes. What
+///   takes more is read again and written row group by row group, sorted within each; then there are
+///   `open_bytes_max` for the uploads that are open, or for customer records that wait to be folded
+///   with those of other objects (and `small_bytes_max` more at the most for each further object of
+///   the batch, which one write of a part for all of them is worth);
+///
+/// beside `cache_bytes_max` (in machine_learning_curated `large_max` times as much again at the most, for
+/// the readings of small objects that are put together; of others, those of a stretch of time, of about
+/// `held_bytes_max` and of twice that at the most), the reader (a batch, the longest record and a few
+/// hundred KiB), and what grows with the people, not with their readings: the register parts, and 150
+/// bytes or so for each distinct key of a landing object.
+///
+/// What is held and where a row group ends depend on the rows and these bounds alone, never on how they
+/// arrived: so that derived objects stay pure functions, down to the byte.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// How often a piece of work starts over because its inputs or its target moved.
+    pub attempts_max: usize,
+    /// How many runs may have been added to an index before they are merged.
+    pub runs_max: usize,
+    /// Up to how many landing objects a changed register part derives within its own invocation;
+    /// beyond, the work fans out through replay markers.
+    pub inline_max: usize,
+    /// How many pieces of work of one invocation go on at once: as many as Lambda hands out messages, so
+    /// that none waits for the others.
+    pub concurrency: usize,
+    /// How many looks at small documents go on at once: each takes little memory, and most of its
+    /// time is waiting.
+    pub looks_at_once: usize,
+    /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
+    /// for it.
+    pub looks_per_page: usize,
+    /// From how much on that a comparison found settled the next one lists manifests in stretches: a
+    /// sixteenth of them is a few pages then.
+    pub many_settled: usize,
+    /// When a comparison found so much more settled, at the least, it records that, for whoever has to
+    /// begin again.
+    pub looks_recorded: usize,
+    /// How many people a comparison looks for in manifests at once, or some more: those of the parts that
+    /// are read at once.
+    pub people_at_once: usize,
+    /// Memory the lake's documents may keep between invocations, bytes.
+    pub cache_bytes_max: usize,
+    /// Tables of which the rows of a small object are kept there too when it is written: for who
+    /// reads them next in the same process.
+    pub kept_when_written: &'static [&'static Table],
+    /// Rows of a Parquet row group.
+    pub row_group_rows: usize,
+    /// Size of an object, and memory of what is held of it, up to which it is small: as many as
+    /// `concurrency` are worked on at once. Bytes.
+    pub small_bytes_max: u64,
+    /// Memory that the rows of one object may take while it is derived, bytes; beyond, they are dealt
+    /// with as they pass.
+    pub held_bytes_max: u64,
+    /// The same of readings, with their places in order: they are held with numbers in place of texts,
+    /// and where a day has more than a row group of them, they are copied a row group at a time.
+    pub held_readings_bytes_max: u64,
+    /// How many of the largest objects may be held at once.
+    pub large_max: usize,
+    /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
+    /// left to another pass. Where nothing is uploaded so, what customer records may take that wait.
+    pub open_bytes_max: u64,
+    /// What the store holds back of an upload at the most, beside the piece it is given, bytes.
+    pub upload_bytes_max: u64,
+    /// Bytes that an upload is given at once.
+    pub piece_bytes: usize,
+    /// For how many days after its end a date is left alone before it is compacted.
+    pub closed_after_days: u32,
+    /// From how many objects with rows on a closed date is compacted.
+    pub compacted_objects_min: usize,
+    /// Size from which on an object of a compacted date is full, bytes, encoded.
+    pub compacted_bytes: u64,
+    /// Largest date that is compacted, bytes of its objects. One core rewrites about 15 MiB a second,
+    /// and Lambda gives a function of 1 GiB half of one: this many within a third of two minutes.
+    pub compacted_date_bytes_max: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            attempts_max: 64,
+            runs_max: 8,
+            inline_max: 32,
+            concurrency: 10,
+            looks_at_once: 32,
+            looks_per_page: 16,
+            many_settled: 1 << 16,
+            looks_recorded: 4096,
+            people_at_once: 1 << 16,
+            cache_bytes_max: 48 << 20,
+            kept_when_written: &[],
+            row_group_rows: 128 << 10,
+            small_bytes_max: 1 << 20,
+            held_bytes_max: 12 << 20,
+            held_readings_bytes_max: 54 << 20,
+            large_max: 1,
+            open_bytes_max: 64 << 20,
+            upload_bytes_max: UPLOAD_BYTES_MAX,
+            piece_bytes: 1 << 20,
+            closed_after_days: 2,
+            compacted_objects_min: 2,
+            compacted_bytes: 128 << 20,
+            compacted_date_bytes_max: 256 << 20,
+        }
+    }
+}
