@@ -129,6 +129,8 @@ WIDE, OVERLAPPED, COMPACTED, BETWEEN, WITHDRAWN = 675, 10, 50, 2, 4
 # PUTs of a landing object that is delivered, and not of one that is derived again: its manifest and
 # its run of an index. What merging such runs takes cannot be told from the rest.
 RECORDED = 2
+# How many objects that overlap are read at once (functions/lake/src/lake/bounds.rs, `concurrency`).
+AT_ONCE = 10
 
 
 def of(change: dict) -> Counter[str]:
@@ -181,9 +183,12 @@ def of_month(load: Load, described: dict) -> Counter[str]:
     motion = of_file(lake, "accelerometer", load.people_per_file("accelerometer"))
     overlap = beyond(of(lake["overlap"]), of(lake["accelerometer"]))
     motion += times(overlap, load.overlap_steps / OVERLAPPED)
-    motion["get"] += max(0, load.overlap_motion - load.overlap_steps)
+    further = max(0, load.overlap_motion - load.overlap_steps)
+    motion["get"] += further
+    motion["waits"] += further / AT_ONCE
     steps = of_file(lake, "step trainer", load.people_per_file("step_trainer"))
     steps["get"] += load.overlap_motion
+    steps["waits"] += load.overlap_motion / AT_ONCE
     compaction = of(lake["compaction"])
     compaction["get"] *= load.files_per_day / COMPACTED
     compaction["waits"] *= load.files_per_day / COMPACTED

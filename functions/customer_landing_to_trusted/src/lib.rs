@@ -20,7 +20,7 @@ mod transform;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::try_join;
+use futures::{join, try_join};
 use lake::comparison::Comparison;
 use lake::customer::Customer;
 use lake::error::Error;
@@ -97,10 +97,14 @@ impl Function for CustomerLandingToTrusted {
         part: &Part,
         records: Vec<Customer>,
     ) -> Result<Report, Error> {
-        let folded = register::fold_into(lake, *part, records);
-        let ((), noted, ()) =
-            try_join!(lake.register(&TABLES), project::note(lake, *part), folded)?;
-        project::project(lake, *part, noted).await
+        let (registered, noted, folded) = join!(
+            lake.register(&TABLES),
+            project::note(lake, *part),
+            register::fold_into(lake, *part, records),
+        );
+        // What was delivered is folded, whatever else fails: its landing object may be gone next time.
+        folded.and(registered)?;
+        project::project(lake, *part, noted?).await
     }
 
     async fn unfinished(&self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {

@@ -41,7 +41,7 @@ use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Settings};
 use lake::layout::{self, ReadingDate, Slice, Span};
-use lake::object::{Ledger, Version};
+use lake::object::{self, Ledger, Version};
 use lake::partitions;
 use lake::registers::{OwnerRow, slim};
 use lake::report::Report;
@@ -213,24 +213,38 @@ enum Asked {
 
 /// Asks what there is to do for a slice.
 async fn ask(lake: &Lake, slice: Slice, target: &Target, day: &Day) -> Result<Asked, Error> {
-    let Some(steps) = Input::of(lake, slice.key(layout::TRUSTED_STEP_TRAINER)).await? else {
-        return Ok(Asked::Settled(Report::default()));
-    };
-    let motions = day.motions(slice, steps.opened.value.rows);
-    let version = version(lake, &steps.opened.etag, &motions);
+    let key = slice.key(layout::TRUSTED_STEP_TRAINER);
     let mut report = Report::default();
-    let settled = match target.settled(&version, &mut report) {
-        None if motions.is_empty() => {
-            // Nothing is read for it, and nothing that cannot be read keeps it as it was.
-            let table = &MACHINE_LEARNING_CURATED;
-            let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
-            target.write(lake, table, version, rows, &mut report).await?
+    let settled = if day.overlapping(slice.span()).next().is_none() {
+        // Nothing is read for it, and nothing that cannot be read keeps it as it was.
+        let Some(steps) = object::note(lake, &key).await? else {
+            return Ok(Asked::Settled(report));
+        };
+        write_empty(lake, target, version(lake, &steps.etag, &[]), &mut report).await?
+    } else {
+        let Some(steps) = Input::of(lake, key).await? else { return Ok(Asked::Settled(report)) };
+        let motions = day.motions(slice, steps.opened.value.rows);
+        let version = version(lake, &steps.opened.etag, &motions);
+        match target.settled(&version, &mut report) {
+            None if motions.is_empty() => write_empty(lake, target, version, &mut report).await?,
+            None => return Ok(Asked::Join { steps, version }),
+            settled => settled,
         }
-        None => return Ok(Asked::Join { steps, version }),
-        settled => settled,
     };
     let settled = settle(lake, slice, target, settled, report).await?;
     Ok(settled.map_or(Asked::Moved, Asked::Settled))
+}
+
+/// Writes a target without rows, unless it is right; `None` if it moved.
+async fn write_empty(
+    lake: &Lake,
+    target: &Target,
+    version: Version,
+    report: &mut Report,
+) -> Result<Option<Settled>, Error> {
+    let table = &MACHINE_LEARNING_CURATED;
+    let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
+    target.write(lake, table, version, rows, report).await
 }
 
 /// Adds the partition of a target that is right; `None` if it is not.

@@ -122,7 +122,9 @@ impl<'a> Objects<'a> {
         }
         while let Some(first) = groups.pop_front() {
             let (mut bytes, mut at_once) = (first.bytes(), vec![first]);
-            while let Some(next) = groups.pop_front_if(|next| bytes + next.bytes() <= self.room()) {
+            while at_once.len() < self.lake.bounds.looks_at_once
+                && let Some(next) = groups.pop_front_if(|it| bytes + it.bytes() <= self.room())
+            {
                 bytes += next.bytes();
                 at_once.push(next);
             }

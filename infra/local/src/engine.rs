@@ -116,7 +116,7 @@ async fn invoke(lake: &Lake, queues: &Queues, batch: &Batch, effort: &Mutex<Effo
     };
     for (id, reason) in failed {
         let Some(key) = keys.get(id) else { continue };
-        let deliveries = batch.keys.get(*key).copied().unwrap_or_default() + 1;
+        let deliveries = batch.keys.get(*key).map_or(0, |asked| asked.deliveries) + 1;
         if deliveries < DELIVERIES_MAX {
             queues.deliver_again(batch, (*key).clone(), deliveries);
         } else {

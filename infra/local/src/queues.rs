@@ -21,8 +21,16 @@ use tokio::sync::Notify;
 /// A function's keys wait in the order of the patterns of its rule: a function, and the number of
 /// the pattern.
 type Stage = (FunctionName, usize);
-/// Each with the number of times it was delivered before.
-type Keys = BTreeMap<ObjectKey, u32>;
+type Keys = BTreeMap<ObjectKey, Asked>;
+
+/// What is known of a key that waits.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Asked {
+    /// How often it was delivered before.
+    pub(crate) deliveries: u32,
+    /// Of its object, as it was written; 0 if that is not known.
+    bytes: u64,
+}
 
 /// Keys that wait to be looked at.
 pub(crate) struct Queues {
@@ -105,10 +113,10 @@ impl Queues {
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
-    /// Queues a key for every function it wakes.
-    pub(crate) fn announce(&self, key: &ObjectKey) {
+    /// Queues the key of an object of so many bytes for every function it wakes.
+    pub(crate) fn announce(&self, key: &ObjectKey, bytes: u64) {
         for stage in ranked(key) {
-            self.push(stage, key.clone(), 0);
+            self.push(stage, key.clone(), Asked { deliveries: 0, bytes });
         }
     }
 
@@ -116,17 +124,17 @@ impl Queues {
     pub(crate) fn ask(&self, function: FunctionName, key: ObjectKey) {
         let ranked = ranked(&key);
         let stage = ranked.into_iter().find(|(woken, _)| *woken == function);
-        self.push(stage.unwrap_or((function, 0)), key, 0);
+        self.push(stage.unwrap_or((function, 0)), key, Asked::default());
     }
 
     /// Puts a key back that could not be worked on.
     pub(crate) fn deliver_again(&self, batch: &Batch, key: ObjectKey, deliveries: u32) {
-        self.push(batch.stage, key, deliveries);
+        self.push(batch.stage, key, Asked { deliveries, ..Asked::default() });
     }
 
-    fn push(&self, stage: Stage, key: ObjectKey, deliveries: u32) {
+    fn push(&self, stage: Stage, key: ObjectKey, asked: Asked) {
         let mut state = self.state();
-        let known = state.waiting.entry(stage).or_default().insert(key, deliveries).is_some();
+        let known = state.waiting.entry(stage).or_default().insert(key, asked).is_some();
         state.queued += u64::from(!known);
         drop(state);
         self.changed.notify_waiters();
@@ -264,21 +272,21 @@ impl State {
         let wanted = chaos.random_range(1..=waiting.len());
         for _ in 0..wanted {
             let drawn = waiting.keys().nth(chaos.random_range(0..waiting.len())).cloned()?;
-            let deliveries = waiting.remove(&drawn)?;
-            keys.insert(drawn, deliveries);
+            let asked = waiting.remove(&drawn)?;
+            keys.insert(drawn, asked);
             if waiting.is_empty() {
                 break;
             }
         }
         let again = keys.iter().filter(|_| chaos.random_bool(AGAIN));
-        waiting.extend(again.map(|(key, deliveries)| (key.clone(), *deliveries)));
+        waiting.extend(again.map(|(key, asked)| (key.clone(), *asked)));
         Some((stage, keys))
     }
 
     /// A fair share of a stage's keys, so that every worker has some; of many two thirds of it, since
     /// what they take differs, and whoever took a whole share may be the last by far. Of those with inputs
-    /// in common whole days, and of few, or the last day, what there is shared out at once, and never one
-    /// by one. Never more than `BATCH_MAX`.
+    /// in common whole days, unless that is much more; and of few, or the last day, what there is shared out
+    /// at once, by their bytes, and never one by one. Never more than `BATCH_MAX`.
     fn take(&mut self, stage: Stage, workers: usize) -> Keys {
         const BATCH_MAX: usize = 4096;
         const FEW_MAX: usize = 64;
@@ -299,10 +307,10 @@ impl State {
                 *self.handed_out.entry(stage).or_default() += 1;
                 match others {
                     0 => (fair.max(IN_COMMON_MIN), 0),
-                    _ => (waiting.len().div_ceil(others), 0),
+                    _ => (first_share(waiting, others), 0),
                 }
             }
-            Sharing::Pieces => (most, 2 * fair),
+            Sharing::Pieces => (most, fair + fair / 2),
             Sharing::Days => (most, usize::MAX),
             Sharing::Crumbs => (fair.div_ceil(4), 0),
             Sharing::Any => (most, 0),
@@ -315,6 +323,19 @@ impl State {
         let rest = rest.map(|key| waiting.split_off(&key)).unwrap_or_default();
         std::mem::replace(waiting, rest)
     }
+}
+
+/// How many of some keys are the first of so many shares, by the bytes of their objects.
+fn first_share(keys: &Keys, shares: usize) -> usize {
+    let bytes = |asked: &Asked| asked.bytes.max(1);
+    let fair = keys.values().map(bytes).sum::<u64>() / shares as u64;
+    let mut before = 0;
+    let is_in = |asked: &&Asked| {
+        let middle = before + bytes(asked) / 2;
+        before += bytes(asked);
+        middle < fair
+    };
+    keys.values().take_while(is_in).count().max(1)
 }
 
 /// A store that announces what is written and deleted in it, as the bucket does.
@@ -343,20 +364,21 @@ impl Store for AnnouncingStore {
         bytes: Bytes,
         when: Precondition,
     ) -> Result<ETag, StoreError> {
+        let size_bytes = bytes.len() as u64;
         let etag = self.store.put(key, bytes, when).await?;
-        self.queues.announce(key);
+        self.queues.announce(key, size_bytes);
         Ok(etag)
     }
 
     async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
         let (queues, key) = (Arc::clone(&self.queues), key.clone());
         let upload = self.store.upload(&key).await?;
-        Ok(Box::new(AnnouncingUpload { queues, key, upload }))
+        Ok(Box::new(AnnouncingUpload { queues, key, upload, size_bytes: 0 }))
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.store.delete(key).await?;
-        self.queues.announce(key);
+        self.queues.announce(key, 0);
         Ok(())
     }
 
@@ -370,17 +392,19 @@ struct AnnouncingUpload {
     queues: Arc<Queues>,
     key: ObjectKey,
     upload: Box<dyn Upload>,
+    size_bytes: u64,
 }
 
 #[async_trait]
 impl Upload for AnnouncingUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.size_bytes += bytes.len() as u64;
         self.upload.write(bytes).await
     }
 
     async fn complete(self: Box<Self>, when: Precondition) -> Result<ETag, StoreError> {
         let etag = self.upload.complete(when).await?;
-        self.queues.announce(&self.key);
+        self.queues.announce(&self.key, self.size_bytes);
         Ok(etag)
     }
 
@@ -404,7 +428,7 @@ mod tests {
             let first_ms = 1_769_731_200_000 + day * 86_400_000 + number;
             let date = ReadingDate::of(first_ms).unwrap();
             let source = Source::of(&ObjectKey::new(number.to_string()));
-            queues.announce(&Slice { date, first_ms, last_ms: first_ms, source }.key(zone));
+            queues.announce(&Slice { date, first_ms, last_ms: first_ms, source }.key(zone), 1_000);
         }
     }
 
@@ -439,6 +463,12 @@ mod tests {
         let batches = [next(&queues, 2), next(&queues, 2), next(&queues, 2)];
         assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [150, 75, 75]);
 
+        let queues = Arc::new(Queues::new(None));
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..400);
+        announce(&queues, layout::TRUSTED_STEP_TRAINER, 1, 0..112);
+        let batches = [next(&queues, 2), next(&queues, 2), next(&queues, 2)];
+        assert_eq!(batches.each_ref().map(|batch| batch.keys.len()), [171, 229, 56]);
+
         // Of one day that is larger than the others nobody takes all.
         let queues = Arc::new(Queues::new(None));
         announce(&queues, layout::TRUSTED_STEP_TRAINER, 0, 0..512);
@@ -453,10 +483,25 @@ mod tests {
     }
 
     #[test]
+    fn few_keys_are_shared_out_by_the_bytes_of_their_objects() {
+        let keys = |sizes: &[u64]| -> Keys {
+            let asked = sizes.iter().map(|bytes| Asked { deliveries: 0, bytes: *bytes });
+            (0..).map(|number: u8| ObjectKey::new(number.to_string())).zip(asked).collect()
+        };
+        assert_eq!(first_share(&keys(&[1, 1, 1, 1]), 2), 2);
+        assert_eq!(first_share(&keys(&[5, 5, 5, 5, 1, 1, 1, 1]), 2), 2);
+        assert_eq!(first_share(&keys(&[1, 1, 1, 1, 5, 5, 5, 5]), 2), 6);
+        assert_eq!(first_share(&keys(&[9, 1, 1]), 2), 1);
+        assert_eq!(first_share(&keys(&[1, 1, 9]), 2), 2);
+        assert_eq!(first_share(&keys(&[0, 0, 0]), 1), 3);
+        assert_eq!(first_share(&keys(&[7]), 8), 1);
+    }
+
+    #[test]
     fn landing_objects_are_handed_out_in_small_pieces() {
         let queues = Arc::new(Queues::new(None));
         for number in 0..9 {
-            queues.announce(&ObjectKey::new(format!("landing/accelerometer/{number}.json")));
+            queues.announce(&ObjectKey::new(format!("landing/accelerometer/{number}.json")), 1_000);
         }
         let batches: Vec<usize> = (0..6).map(|_| next(&queues, 2).keys.len()).collect();
         assert_eq!(batches, [2, 1, 1, 1, 1, 1]);
@@ -498,15 +543,15 @@ mod tests {
         let coming = Coming::to(&queues, [&readings]).unwrap();
         let mut next = pin!(queues.next(1));
         assert!(next.as_mut().poll(&mut context).is_pending(), "nothing waits yet");
-        queues.announce(&ObjectKey::new("landing/customer/a.json"));
+        queues.announce(&ObjectKey::new("landing/customer/a.json"), 1_000);
         let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("one key waits") };
         drop(batch);
 
         let mut next = pin!(queues.next(1));
         assert!(next.as_mut().poll(&mut context).is_pending(), "more may come");
-        queues.announce(&ObjectKey::new("landing/step_trainer/a.json"));
+        queues.announce(&ObjectKey::new("landing/step_trainer/a.json"), 1_000);
         assert!(next.as_mut().poll(&mut context).is_pending(), "it comes after what may come");
-        queues.announce(&readings);
+        queues.announce(&readings, 1_000);
         let Poll::Ready(Some(batch)) = next.poll(&mut context) else { panic!("they came") };
         assert_eq!(batch.function(), FunctionName::AccelerometerLandingToTrusted);
         drop(batch);

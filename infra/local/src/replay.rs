@@ -49,7 +49,7 @@ async fn ask(engine: &Engine, prefix: &str) -> Result<usize, Failure> {
             continue;
         }
         for object in list_all(engine.lake.store.as_ref(), below).await? {
-            engine.queues.announce(&object.key);
+            engine.queues.announce(&object.key, object.size_bytes);
             asked += 1;
         }
     }

@@ -217,7 +217,7 @@ fn put(
     bar.finish_and_clear();
     let keys: Vec<&ObjectKey> = put?.concat();
     for key in &keys {
-        queues.announce(key);
+        queues.announce(key, 0);
     }
     Ok(Counts { files_put: keys.len(), files_unchanged: files.len() - keys.len() })
 }

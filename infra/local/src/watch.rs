@@ -121,14 +121,14 @@ impl Zone {
                 continue;
             }
             if is_quiet(&root.join(key.as_str())) {
-                engine.queues.announce(key);
+                engine.queues.announce(key, 0);
             } else {
                 unquiet = true;
                 *etag = ETag::new("");
             }
         }
         for key in self.0.keys().filter(|key| !found.contains_key(*key)) {
-            engine.queues.announce(key);
+            engine.queues.announce(key, 0);
         }
         self.0 = found;
         Ok(unquiet)

@@ -35,8 +35,8 @@ pub struct Bounds {
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.
     pub inline_max: usize,
-    /// How many pieces of work of one invocation go on at once: as many as Lambda hands out messages, so
-    /// that none waits for the others.
+    /// How many pieces of work of one invocation go on at once: as many as Lambda hands out messages by
+    /// default (`BatchSize` in template.yaml), so that none waits for the others.
     pub concurrency: usize,
     /// How many looks at small documents go on at once: each takes little memory, and most of its
     /// time is waiting.
@@ -53,7 +53,9 @@ pub struct Bounds {
     /// How many people a comparison looks for in manifests at once, or some more: those of the parts that
     /// are read at once.
     pub people_at_once: usize,
-    /// Memory the lake's documents may keep between invocations, bytes.
+    /// Memory the lake's documents may keep between invocations, bytes. Row groups of large accelerometer
+    /// objects may take a sixteenth as much while they are fetched, and as much where they wait for the
+    /// next stretch of a day.
     pub cache_bytes_max: usize,
     /// Tables of which the rows of a small object are kept there too when it is written: for who
     /// reads them next in the same process.

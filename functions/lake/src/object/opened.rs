@@ -186,10 +186,8 @@ pub async fn read_group(
 }
 
 /// A row group as it was fetched, and not decoded yet.
-#[derive(Clone)]
 pub struct Fetched(Encoded);
 
-#[derive(Clone)]
 enum Encoded {
     /// Of a small object, which was decoded when it was opened.
     Not(RecordBatch),

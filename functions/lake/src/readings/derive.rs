@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
@@ -135,18 +136,20 @@ async fn write_days<R: Rule>(
     let longest = days.iter().map(records).max().unwrap_or(0).max(1);
     let at_once = lake.bounds.row_group_rows as u64 / longest;
     let at_once = at_once.clamp(1, lake.bounds.concurrency as u64) as usize;
+    // Those that have begun are ended, whatever comes of one; no others are begun then.
+    let is_over = &AtomicBool::new(false);
     let written = days.into_iter().map(|day| {
-        let (date, target, of) = (day.slice.date, &day.target, of(day));
+        let (version, of) = (version.clone(), of(day));
         async move {
-            let mut report = Report::default();
-            let written = write::<R>(lake, target, version.clone(), of, date, &mut report).await?;
-            let Some(settled) = written else { return Ok(None) };
-            settle::<R>(lake, date, target, &settled, &mut report).await?;
-            Ok::<_, Error>(Some(report))
+            if is_over.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let written = write_day::<R>(lake, day, version, of).await;
+            is_over.fetch_or(!matches!(written, Ok(Some(_))), Ordering::Relaxed);
+            written
         }
     });
     let written: Vec<_> = written.collect();
-    // Those that have begun are ended, whatever comes of one.
     let written: Vec<_> = stream::iter(written).buffered(at_once).collect().await;
     let mut have_moved = false;
     for written in written {
@@ -156,6 +159,20 @@ async fn write_days<R: Rule>(
         }
     }
     Ok(!have_moved)
+}
+
+/// Writes a day, and settles its partition; `None` if the target moved.
+async fn write_day<R: Rule>(
+    lake: &Lake,
+    Day { slice, target, .. }: &Day,
+    version: Version,
+    readings: Option<&(Sorted, Admitted)>,
+) -> Result<Option<Report>, Error> {
+    let mut report = Report::default();
+    let written = write::<R>(lake, target, version, readings, slice.date, &mut report).await?;
+    let Some(settled) = written else { return Ok(None) };
+    settle::<R>(lake, slice.date, target, &settled, &mut report).await?;
+    Ok(Some(report))
 }
 
 /// Writes a day of readings that are held, a long one row group by row group; `None` if the target
@@ -259,6 +276,8 @@ async fn look<R: Rule>(
     if let Some(known) = &known
         && known.value.content.version.as_ref() == now.version()
     {
+        // Not while the store's answer waits to be read.
+        drop(now);
         let (manifest, targets) = (Arc::clone(&known.value), note::<R>(lake, &known.value).await?);
         return Ok(Some(Looked { manifest, readings: None, targets }));
     }
