@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--price", type=Path, help="the binary, instead of building it")
     parser.add_argument("--work", type=Path, help="folder for the lakes; best in memory")
     options = parser.parse_args()
+    if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
     binary = options.price or price.build()
     lakes = {str(n): lake(binary, options.work, OBJECTS, n, CHANGES) for n in CUSTOMERS}
     more = lake(binary, options.work, MORE_OBJECTS, CUSTOMERS[0], ("idle comparison",))
