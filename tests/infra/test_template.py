@@ -48,20 +48,29 @@ OBJECTS: dict[str, dict[str, set[str]]] = {
         "state/customer/manifests/*": WRITE,
         "state/customer/register/*": WRITE,
         "state/customer/consents/*": WRITE,
+        "state/customer/consent_runs/*": INDEX,
     },
-    "accelerometer_landing_to_trusted": readings("accelerometer", "state/customer/consents/"),
+    "accelerometer_landing_to_trusted": readings(
+        "accelerometer", "state/customer/consents/", "state/customer/consent_runs/"
+    ),
     "customer_trusted_to_curated": SETTINGS
     | {
         "trusted/customer/*": READ,
         "state/accelerometer/manifests/*": READ,
         "state/accelerometer/index/*": READ,
+        "state/customer/consent_runs/*": READ,
         "state/curated/register/*": WRITE,
         "state/curated/owners/*": WRITE,
+        "state/curated/owner_runs/*": INDEX,
         "state/curated/devices/*": INDEX,
         "curated/customer/*": WRITE,
     },
     "step_trainer_landing_to_trusted": readings(
-        "step_trainer", "state/curated/register/", "state/curated/owners/", "state/curated/devices/"
+        "step_trainer",
+        "state/curated/register/",
+        "state/curated/owners/",
+        "state/curated/owner_runs/",
+        "state/curated/devices/",
     ),
     "machine_learning_curated": SETTINGS
     | {
@@ -86,7 +95,11 @@ LISTED_ONLY = {
     "accelerometer_landing_to_trusted": {"replay/"},
     "step_trainer_landing_to_trusted": {"replay/"},
     # Empty without the pairing by customer, which alone reads it.
-    "machine_learning_curated": {"state/curated/owners/*", "state/curated/devices/*"},
+    "machine_learning_curated": {
+        "state/curated/owners/*",
+        "state/curated/owner_runs/*",
+        "state/curated/devices/*",
+    },
     # It writes the copies and removes them, and never reads one.
     "readings_compacted": {"compacted/*"},
 }
@@ -379,14 +392,16 @@ class Permissions(Infrastructure):
             expected = dict(OBJECTS[name])
             if name == "machine_learning_curated" and stack.parameters["Pairing"] == "customer":
                 expected["state/curated/owners/*"] = READ
+                expected["state/curated/owner_runs/*"] = READ
                 expected["state/curated/devices/*"] = READ
             self.assertEqual(granted, expected)
 
     def test_the_register_is_read_for_pairing_by_customer_only(self) -> None:
-        key = f"{LAKE}/state/curated/owners/part-00"
+        keys = [f"{LAKE}/state/curated/{key}" for key in ("owners/part-00", "owner_runs/0-a")]
         for pairing, allowed in (("timestamp", False), ("customer", True)):
             stack = Resolved(TEMPLATE, {"Pairing": pairing})
-            self.assertEqual(stack.allows("machine_learning_curated", GET, key), allowed)
+            for key in keys:
+                self.assertEqual(stack.allows("machine_learning_curated", GET, key), allowed)
 
     def test_what_is_read_may_be_found_absent(self) -> None:
         """Without s3:ListBucket on a key's prefix S3 answers 403 for what is not there."""
@@ -408,6 +423,9 @@ class Permissions(Infrastructure):
             ("accelerometer_landing_to_trusted", GET, "trusted/customer/part-00.parquet"),
             ("accelerometer_landing_to_trusted", GET, "state/customer/register/part-00.json"),
             ("accelerometer_landing_to_trusted", PUT, "state/customer/consents/part-00.json"),
+            ("accelerometer_landing_to_trusted", PUT, "state/customer/consent_runs/0-a"),
+            ("customer_trusted_to_curated", PUT, "state/customer/consent_runs/0-a"),
+            ("step_trainer_landing_to_trusted", GET, "state/customer/consent_runs/0-a"),
             ("accelerometer_landing_to_trusted", PUT, "landing/accelerometer/a.json"),
             ("step_trainer_landing_to_trusted", GET, "curated/customer/part-00.parquet"),
             ("customer_trusted_to_curated", GET, "trusted/accelerometer/a.parquet"),

@@ -46,7 +46,7 @@ impl Rule for AccelerometerLandingToTrusted {
     }
 
     async fn coverage(lake: &Lake, users: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
-        let consents = slim::rows(lake, layout::consents, users.iter().map(slim::half)).await?;
+        let consents = slim::rows(lake, users.iter().map(slim::half)).await?;
         Ok(covers(&consents, users, lake.settings.policies.consent))
     }
 

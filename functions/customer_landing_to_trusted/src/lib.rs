@@ -24,6 +24,7 @@ use futures::{join, try_join};
 use lake::comparison::Comparison;
 use lake::customer::Customer;
 use lake::error::Error;
+use lake::events::Delivery;
 use lake::function::{Function, Plan};
 use lake::key::{ETag, KeyHash, ObjectKey, Part};
 use lake::lake::{Lake, Put, Room};
@@ -70,6 +71,7 @@ impl Function for CustomerLandingToTrusted {
         &self,
         lake: &Lake,
         key: &ObjectKey,
+        _: Delivery,
     ) -> Result<Plan<Part, Customer, Folded>, Error> {
         if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
             return Ok(Plan::unit(part));

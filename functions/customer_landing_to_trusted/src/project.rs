@@ -134,8 +134,8 @@ async fn follows(lake: &Lake, under: Versions, part: Part) -> Result<Option<Look
     Ok(Some(Looked::Settled(versions(under, part, &found.etag, consents, trusted))))
 }
 
-/// Brings the consents up to the register; `false` if they moved since they were noted, or are ahead
-/// of it.
+/// Brings the consents up to the register, the runs of what changed first; `false` if they moved since
+/// they were noted, or are ahead of it.
 async fn project_consents(
     lake: &Lake,
     part: Part,
@@ -143,18 +143,19 @@ async fn project_consents(
     register: &CustomerRegister,
 ) -> Result<bool, Error> {
     let key = layout::consents(part);
-    if let Some((_, revision)) = noted
-        && *revision >= register.revision
-    {
-        return Ok(*revision == register.revision);
+    let (etag, known) = noted.map_or((None, Revision(0)), |(etag, known)| (Some(etag), *known));
+    if etag.is_some() && known >= register.revision {
+        return Ok(known == register.revision);
     }
     let people = register.people.iter().map(|(person, row)| {
         let since_ms = row.record.as_ref().and_then(Customer::research_since_ms);
         (*person, ConsentRow { since_ms, revision: row.consent_revision })
     });
     let consents = Consents { revision: register.revision, people: people.collect() };
-    let etag = noted.map(|(etag, _)| etag);
-    Ok(slim::save(lake, &key, &consents, etag).await? != Put::Moved)
+    let changed = consents.people.iter().filter(|(_, row)| row.revision > known);
+    let changed = changed.map(|(person, row)| (person, *row));
+    let save = slim::save(lake, &key, &consents, etag);
+    Ok(slim::announce(lake, changed).await?.then(save).await? != Put::Moved)
 }
 
 fn trusted_rows(register: &CustomerRegister) -> Result<(arrow_array::RecordBatch, Ledger), Error> {

@@ -82,6 +82,10 @@ pub(crate) async fn curate(
 /// others found nothing to change while this one, having read something older, did. Therefore what
 /// a write decided on presence is unconfirmed until it was decided again after the write, and what
 /// follows from it is written; who dies in between leaves that to whoever comes next.
+///
+/// Who asks for very many people reads what the runs of the owners say of them, and not the register
+/// ([`crate::wide`]). Therefore they say what the register said before anything is decided, and who lost
+/// their last witness before that is decided again.
 async fn attempt(
     lake: &Lake,
     parts: &BTreeMap<Part, Arc<People>>,
@@ -155,6 +159,9 @@ impl Begun {
         let (noted, register) = try_join!(project::note(lake, part), register)?;
         let (etag, before) = register.map(|register| (register.etag, register.value)).unzip();
         let before = before.map_or_else(CuratedRegister::default, |before| (*before).clone());
+        if noted.said() < before.revision {
+            project::say(lake, &before, noted.said()).await?;
+        }
         match read_trusted(lake, part, &before, &people).await? {
             Some(follow) => Ok(Self { noted, etag, before, follow }),
             None => Err(End::Done(Report::default())),
@@ -169,6 +176,9 @@ impl Begun {
             match lake.save(&layout::curated_register(part), &register, etag.as_ref()).await? {
                 Put::Done(put) => etag = Some(put),
                 Put::Moved => return Err(End::Moved("the register")),
+            }
+            if transform::has_lost(&register) {
+                project::say(lake, &register, before.revision).await?;
             }
         }
         let doubted = transform::doubted(&register);

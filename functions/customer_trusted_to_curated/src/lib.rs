@@ -15,10 +15,12 @@ mod presence;
 mod project;
 mod transform;
 mod unfinished;
+mod wide;
 
 use std::collections::BTreeMap;
 
 use lake::error::Error;
+use lake::events::Delivery;
 use lake::function::{Done, Function, Plan};
 use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Versioned};
@@ -56,9 +58,15 @@ impl Function for CustomerTrustedToCurated {
     }
 
     /// A part of customer_trusted is followed whole; the first accelerometer object of a landing object
-    /// asks again for every person its source ever named, not only for those still in it. The others
+    /// asks again for every person its source ever named, not only for those still in it, of whom
+    /// something may have to be decided. The others
     /// would ask the same: of a landing object with hundreds of days, hundreds of times.
-    async fn plan(&self, lake: &Lake, key: &ObjectKey) -> Result<Plan<Part, Asked, ()>, Error> {
+    async fn plan(
+        &self,
+        lake: &Lake,
+        key: &ObjectKey,
+        delivery: Delivery,
+    ) -> Result<Plan<Part, Asked, ()>, Error> {
         if let Some(part) = layout::part_of_key(key, layout::TRUSTED_CUSTOMER) {
             return Ok(Plan { units: vec![(part, vec![Asked::Whole])], ..Plan::nothing() });
         }
@@ -67,10 +75,11 @@ impl Function for CustomerTrustedToCurated {
         };
         let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
         let manifest = manifest.filter(|manifest| manifest.value.lead() == Some(slice));
+        let Some(manifest) = manifest else { return Ok(Plan::nothing()) };
         let mut parts: BTreeMap<Part, Vec<Asked>> = BTreeMap::new();
-        for person in manifest.iter().flat_map(|manifest| manifest.value.keys.keys()) {
+        for person in wide::to_decide(lake, &manifest.value, delivery).await? {
             let asked = parts.entry(person.part(lake.settings.parts)).or_default();
-            asked.push(Asked::Person(*person, slice.source));
+            asked.push(Asked::Person(person, slice.source));
         }
         Ok(Plan { units: parts.into_iter().collect(), ..Plan::nothing() })
     }

@@ -160,7 +160,7 @@ impl Search {
 }
 
 /// Whether a landing object holds readings of a person that their consent, of that date, covers.
-fn shows(lake: &Lake, manifest: &Manifest, person: &KeyHash, since_ms: i64) -> bool {
+pub(crate) fn shows(lake: &Lake, manifest: &Manifest, person: &KeyHash, since_ms: i64) -> bool {
     let from_ms = lake.settings.policies.consent.covers_from(since_ms);
     let span = manifest.keys.get(person).copied().flatten();
     span.is_some_and(|span| span.last_ms >= from_ms)

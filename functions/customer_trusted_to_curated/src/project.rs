@@ -8,11 +8,11 @@ use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
 use lake::index::Index;
-use lake::key::{ETag, Part, Revision};
+use lake::key::{ETag, KeyHash, Part, Revision};
 use lake::lake::{Lake, Put};
 use lake::layout;
 use lake::object::{Ledger, Version};
-use lake::registers::{CuratedRegister, Owners, slim};
+use lake::registers::{CuratedRegister, OwnerRow, Owners, slim};
 use lake::report::Report;
 use lake::tables::CUSTOMER_CURATED;
 
@@ -24,6 +24,13 @@ pub(crate) struct Noted {
     target: Target,
     /// Version and revision of the owners.
     owners: Option<(ETag, Revision)>,
+}
+
+impl Noted {
+    /// The revision of the register up to which the owners say what follows.
+    pub(crate) fn said(&self) -> Revision {
+        self.owners.as_ref().map_or(Revision(0), |(_, revision)| *revision)
+    }
 }
 
 /// Notes what follows from a part of the register. The revisions of that only grow, and the higher is the
@@ -45,7 +52,25 @@ pub(crate) fn version(lake: &Lake, register: &CuratedRegister) -> Version {
     }
 }
 
-/// Brings the owners up to the register; `false` if they moved since they were noted, or are ahead of it.
+/// Says in the runs of the owners what changed in the register above a revision.
+pub(crate) async fn say(
+    lake: &Lake,
+    register: &CuratedRegister,
+    above: Revision,
+) -> Result<(), Error> {
+    slim::announce(lake, changed(register, above)).await?.then(async { Ok(()) }).await
+}
+
+fn changed(
+    register: &CuratedRegister,
+    above: Revision,
+) -> impl Iterator<Item = (&KeyHash, OwnerRow)> {
+    let changed = register.people.iter().filter(move |(_, row)| row.revision > above);
+    changed.map(|(person, row)| (person, row.owner()))
+}
+
+/// Brings the owners up to the register, the runs first; `false` if they moved since they were noted, or
+/// are ahead of it.
 ///
 /// Who ever had a device is said before: whoever looks for the owners of a device finds them all.
 async fn project_owners(
@@ -59,14 +84,16 @@ async fn project_owners(
     if found.is_some() && known >= register.revision {
         return Ok(known == register.revision);
     }
-    let changed = register.people.iter().filter(|(_, row)| row.revision > known);
-    let devices = changed
+    let devices = register.people.iter().filter(|(_, row)| row.revision > known);
+    let devices = devices
         .flat_map(|(person, row)| row.devices.iter().map(|device| (*device, slim::half(person))));
-    let devices = devices.collect();
+    let devices = Index::new(lake, layout::DEVICES).add(devices.collect());
     let people = register.people.iter().map(|(person, row)| (*person, row.owner()));
     let owners = Owners { revision: register.revision, people: people.collect() };
+    let announced = slim::announce(lake, changed(register, known));
+    let (devices, announced) = try_join!(devices, announced)?;
     let save = slim::save(lake, &key, &owners, found.map(|(etag, _)| etag));
-    Ok(Index::new(lake, layout::DEVICES).add(devices, save).await? != Put::Moved)
+    Ok(devices.then(announced.then(save)).await? != Put::Moved)
 }
 
 /// Brings the part of customer_curated up to the register, which is at this version of the part of

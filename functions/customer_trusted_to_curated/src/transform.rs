@@ -144,6 +144,13 @@ fn matters(row: Option<&CuratedRow>) -> Option<(i64, Option<KeyHash>)> {
     row?.curated().map(|trusted| (trusted.since_ms, trusted.device))
 }
 
+/// Whether somebody who is trusted has no witness any more.
+pub(crate) fn has_lost(register: &CuratedRegister) -> bool {
+    let is_without =
+        |person: &KeyHash| register.people.get(person).is_some_and(|row| row.witness.is_none());
+    register.unconfirmed.iter().any(is_without)
+}
+
 /// The unconfirmed who are trusted.
 pub(crate) fn doubted(register: &CuratedRegister) -> Doubts {
     let trusted = |person: &KeyHash| {

@@ -68,21 +68,33 @@ pub enum Ask {
     },
 }
 
+/// Whether a message is delivered for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Delivery {
+    /// It is: nobody has begun what it asks for.
+    First,
+    /// It is not, or nobody knows: somebody may have begun what it asks for, and died.
+    Again,
+}
+
 /// What is delivered, acknowledged and delivered again as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The SQS message it came in; `None` where the whole event succeeds or fails.
     pub id: Option<String>,
+    /// Whether it is delivered for the first time.
+    pub delivery: Delivery,
     /// What it asks for.
     pub ask: Result<Ask, EventError>,
 }
 
 impl Message {
-    /// One that asks to look at `keys`, of no bucket in particular.
+    /// One that asks to look at `keys`, of no bucket in particular, whatever was begun of it.
     pub fn to_look_at(keys: &[ObjectKey]) -> Self {
         let change =
             |key: &ObjectKey| Change { bucket: String::new(), key: key.clone(), time_ms: None };
-        Self { id: None, ask: Ok(Ask::Look(keys.iter().map(change).collect())) }
+        let ask = Ok(Ask::Look(keys.iter().map(change).collect()));
+        Self { id: None, delivery: Delivery::Again, ask }
     }
 
     /// The objects to look at, as far as the message names any.
@@ -109,7 +121,7 @@ pub fn decode_value(event: &Value) -> Result<Vec<Message>, EventError> {
     {
         return records.iter().map(sqs_message).collect();
     }
-    Ok(vec![Message { id: None, ask: Ok(ask(event, "the event")?) }])
+    Ok(vec![Message { id: None, delivery: Delivery::Again, ask: Ok(ask(event, "the event")?) }])
 }
 
 fn is_sqs(record: &Value) -> bool {
@@ -127,7 +139,11 @@ fn sqs_message(record: &Value) -> Result<Message, EventError> {
     });
     let event = body.and_then(|body| parse(body, "the body of an SQS message"));
     let ask = event.and_then(|event| ask(&event, "the body of an SQS message"));
-    Ok(Message { id: Some(id.to_owned()), ask })
+    let delivery = match text(record, &["attributes", "ApproximateReceiveCount"]) {
+        Some("1") => Delivery::First,
+        _ => Delivery::Again,
+    };
+    Ok(Message { id: Some(id.to_owned()), delivery, ask })
 }
 
 fn parse(json: &str, place: &'static str) -> Result<Value, EventError> {
@@ -231,12 +247,13 @@ pub fn scheduled_event(time: &str) -> Value {
     })
 }
 
-/// A batch of SQS messages, each with an event as its body.
-pub fn sqs_batch<'a>(messages: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Value {
-    let records = messages.into_iter().map(|(id, body)| {
+/// A batch of SQS messages, each with an event as its body, and how often it was delivered before.
+pub fn sqs_batch<'a>(messages: impl IntoIterator<Item = (&'a str, &'a Value, u32)>) -> Value {
+    let records = messages.into_iter().map(|(id, body, deliveries)| {
         serde_json::json!({
             "messageId": id,
             "eventSource": "aws:sqs",
+            "attributes": { "ApproximateReceiveCount": (deliveries + 1).to_string() },
             "body": body.to_string(),
         })
     });
@@ -277,9 +294,9 @@ mod tests {
             &encoded,
             &bridged,
             &sns_direct,
-            &sqs_batch([("1", &encoded)]),
-            &sqs_batch([("1", &bridged)]),
-            &sqs_batch([("1", &sns)]),
+            &sqs_batch([("1", &encoded, 0)]),
+            &sqs_batch([("1", &bridged, 0)]),
+            &sqs_batch([("1", &sns, 0)]),
         ] {
             assert_eq!(keys(event), [key.as_str()], "{event}");
         }
@@ -289,7 +306,7 @@ mod tests {
     fn a_test_event_has_no_keys() {
         let event = serde_json::json!({"Service": "Amazon S3", "Event": "s3:TestEvent"});
         assert!(keys(&event).is_empty());
-        assert!(keys(&sqs_batch([("1", &event)])).is_empty());
+        assert!(keys(&sqs_batch([("1", &event, 0)])).is_empty());
     }
 
     #[test]
@@ -299,14 +316,30 @@ mod tests {
             "time": "1970-01-01T00:00:01Z",
         });
         let asked = Ask::Reconcile { time_ms: Some(1000) };
-        for event in [event.clone(), sqs_batch([("1", &event)])] {
+        for event in [event.clone(), sqs_batch([("1", &event, 0)])] {
             assert_eq!(decode_value(&event).unwrap()[0].ask, Ok(asked.clone()), "{event}");
         }
     }
 
     #[test]
+    fn only_sqs_says_that_a_message_comes_for_the_first_time() {
+        let event = s3("a");
+        let deliveries = |event: &Value| {
+            let messages = decode_value(event).unwrap();
+            messages.into_iter().map(|message| message.delivery).collect::<Vec<_>>()
+        };
+        let batch = sqs_batch([("1", &event, 0), ("2", &event, 1), ("3", &event, 9)]);
+        assert_eq!(deliveries(&batch), [Delivery::First, Delivery::Again, Delivery::Again]);
+        let mut untold = sqs_batch([("1", &event, 0)]);
+        untold["Records"][0]["attributes"] = Value::Null;
+        for event in [untold, event] {
+            assert_eq!(deliveries(&event), [Delivery::Again], "{event}");
+        }
+    }
+
+    #[test]
     fn a_message_that_is_not_understood_does_not_cost_its_neighbours() {
-        let mut event = sqs_batch([("1", &s3("a")), ("2", &s3("b"))]);
+        let mut event = sqs_batch([("1", &s3("a"), 0), ("2", &s3("b"), 0)]);
         event["Records"][0]["body"] = "{".into();
         let messages = decode_value(&event).unwrap();
         assert!(matches!(messages[0].ask, Err(EventError::NotJson { .. })));

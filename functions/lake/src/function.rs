@@ -15,7 +15,7 @@ use serde::Serialize;
 use tracing::{Instrument, error, info_span, warn};
 
 use crate::error::Error;
-use crate::events::{self, Ask, EventError, Message};
+use crate::events::{self, Ask, Delivery, EventError, Message};
 use crate::key::ObjectKey;
 use crate::lake::Lake;
 use crate::report::Report;
@@ -61,10 +61,14 @@ pub trait Function: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// What a changed key asks for. A key of no concern asks for nothing.
+    ///
+    /// Where the event is not delivered for the first time, nothing may be taken for done because it was
+    /// begun.
     fn plan(
         &self,
         lake: &Lake,
         key: &ObjectKey,
+        delivery: Delivery,
     ) -> impl Future<Output = Result<PlanOf<Self>, Error>> + Send;
 
     /// Does a piece of work.
@@ -288,7 +292,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 struct Batch<F: Function> {
-    messages: Vec<(Option<String>, Vec<ObjectKey>)>,
+    messages: Vec<(Option<String>, Delivery, Vec<ObjectKey>)>,
     units: BTreeMap<F::Unit, Asked<F>>,
     /// Of each key, with the messages that ask for it.
     settles: Vec<(Vec<usize>, F::Settle)>,
@@ -309,7 +313,7 @@ impl<F: Function> Batch<F> {
             if let Err(error) = message.ask {
                 failures.insert(index, Arc::new(error.into()));
             }
-            (message.id, keys)
+            (message.id, message.delivery, keys)
         });
         let messages = keyed.collect();
         Self {
@@ -322,16 +326,19 @@ impl<F: Function> Batch<F> {
     }
 
     async fn plan(&mut self, lake: &Lake, function: &F) {
-        let mut asked: BTreeMap<ObjectKey, Vec<usize>> = BTreeMap::new();
-        for (index, (_, keys)) in self.messages.iter().enumerate() {
+        let mut asked: BTreeMap<ObjectKey, (Delivery, Vec<usize>)> = BTreeMap::new();
+        for (index, (_, delivery, keys)) in self.messages.iter().enumerate() {
             for key in keys {
-                asked.entry(key.clone()).or_default().push(index);
+                let asked = asked.entry(key.clone()).or_insert((*delivery, Vec::new()));
+                asked.0 = asked.0.max(*delivery);
+                asked.1.push(index);
             }
         }
         let plans: Vec<_> = stream::iter(asked)
-            .map(|(key, indices)| async move {
+            .map(|(key, (delivery, indices))| async move {
                 let span = info_span!("plan", function = function.name(), %key);
-                (guarded(function.plan(lake, &key)).instrument(span).await, indices)
+                let plan = function.plan(lake, &key, delivery);
+                (guarded(plan).instrument(span).await, indices)
             })
             .buffered(lake.bounds.concurrency)
             .collect()
@@ -418,7 +425,7 @@ impl<F: Function> Batch<F> {
     fn outcome(self, function: &F) -> Outcome {
         let mut outcome = Outcome { report: self.report, ..Outcome::default() };
         for (index, failure) in self.failures {
-            let (id, keys) = &self.messages[index];
+            let (id, _, keys) = &self.messages[index];
             error!(
                 function = function.name(),
                 message_id = id.as_deref(),

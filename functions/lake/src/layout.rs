@@ -8,7 +8,7 @@ use crate::key::{ObjectKey, Part, Revision, Source};
 use crate::tables::{READING_DATE, Stream};
 
 /// Version of the layout and of what lies in it. A lake of another version is refused.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Settings of the lake, recorded in it.
 pub const SETTINGS: &str = "state/lake.json";
@@ -288,19 +288,23 @@ pub fn compared(function: &str) -> ObjectKey {
 }
 
 /// Prefix of the runs of a stream's key index.
-pub fn index(stream: Stream) -> String {
-    format!("state/{}/index/", stream.name())
+pub fn index(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Customer => "state/customer/index/",
+        Stream::Accelerometer => "state/accelerometer/index/",
+        Stream::StepTrainer => "state/step_trainer/index/",
+    }
 }
 
-/// A run of the index below `prefix`. What it was made of tells it from others of its generation;
-/// those that it was merged of are of earlier ones, and listed before it.
-pub fn index_run(prefix: &str, generation: u32, made_of: &[u8]) -> ObjectKey {
+/// A run below `prefix`. What it was made of tells it from others of its generation; those that it was
+/// merged of are of earlier ones, and listed before it.
+pub fn run(prefix: &str, generation: u32, made_of: &[u8]) -> ObjectKey {
     let made_of = hex::encode(&made_of[..made_of.len().min(16)]);
     ObjectKey::new(format!("{prefix}{generation:08x}-{made_of}"))
 }
 
-/// The generation of a run of the index below `prefix`.
-pub fn index_generation(prefix: &str, key: &ObjectKey) -> Option<u32> {
+/// The generation of a run below `prefix`.
+pub fn run_generation(prefix: &str, key: &ObjectKey) -> Option<u32> {
     let (generation, _) = key.after(prefix)?.split_once('-')?;
     u32::from_str_radix(generation, 16).ok()
 }
@@ -336,6 +340,9 @@ pub fn consents(part: Part) -> ObjectKey {
 /// Prefix of the consents.
 pub const CONSENTS: &str = "state/customer/consents/";
 
+/// Prefix of the runs of the consents: of those of all parts.
+pub const CONSENT_RUNS: &str = "state/customer/consent_runs/";
+
 /// The owners: of each person who was ever trusted the hashes of them and their device, the date of
 /// the consent, whether they are curated, the revision.
 pub fn owners(part: Part) -> ObjectKey {
@@ -344,6 +351,9 @@ pub fn owners(part: Part) -> ObjectKey {
 
 /// Prefix of the owners.
 pub const OWNERS: &str = "state/curated/owners/";
+
+/// Prefix of the runs of the owners: of those of all parts.
+pub const OWNER_RUNS: &str = "state/curated/owner_runs/";
 
 /// Prefix of the index of who ever had a device.
 pub const DEVICES: &str = "state/curated/devices/";

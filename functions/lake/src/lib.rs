@@ -28,6 +28,7 @@ pub mod reader;
 pub mod readings;
 pub mod registers;
 pub mod report;
+pub mod runs;
 pub mod search;
 pub mod store;
 pub mod tables;

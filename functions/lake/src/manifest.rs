@@ -158,7 +158,7 @@ pub async fn publish(
     let new = next.keys.keys().filter(|key| !named(key));
     let new = new.map(|key| (*key, *source.as_bytes())).collect();
     let key = layout::manifest(stream, source);
-    let put = index(lake, stream).add(new, lake.save(&key, next, etag)).await?;
+    let put = index(lake, stream).add(new).await?.then(lake.save(&key, next, etag)).await?;
     Ok(put != Put::Moved)
 }
 

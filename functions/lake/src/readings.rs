@@ -21,6 +21,7 @@ use futures::try_join;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::events::Delivery;
 use crate::function::{Function, Plan};
 use crate::key::{ETag, KeyHash, LakeKey, ObjectKey, Part, Revision};
 use crate::lake::{Lake, Put};
@@ -123,6 +124,7 @@ impl<R: Rule> Function for Readings<R> {
         &self,
         lake: &Lake,
         key: &ObjectKey,
+        _: Delivery,
     ) -> Result<Plan<ObjectKey, Landed, Settle>, Error> {
         if key.after(layout::landing(R::STREAM)).is_some() {
             return Ok(Plan { units: vec![(key.clone(), vec![Landed])], ..Plan::nothing() });

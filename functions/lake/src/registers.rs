@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use self::slim::{Slim, SlimRow};
 use crate::key::{ETag, KeyHash, Revision, Source};
+use crate::layout;
 use crate::policy::Consent;
 
 /// A part of the consents: of everybody the lake has a record of, consenting or not.
@@ -23,7 +24,9 @@ pub struct ConsentRow {
 }
 
 impl SlimRow for ConsentRow {
-    const BYTES: usize = 9;
+    type Entry = [u8; 24 + 9];
+    const PARTS: &'static str = layout::CONSENTS;
+    const RUNS: &'static str = layout::CONSENT_RUNS;
 
     fn revision(&self) -> Revision {
         self.revision
@@ -63,7 +66,9 @@ pub struct Owner {
 }
 
 impl SlimRow for OwnerRow {
-    const BYTES: usize = 25;
+    type Entry = [u8; 24 + 25];
+    const PARTS: &'static str = layout::OWNERS;
+    const RUNS: &'static str = layout::OWNER_RUNS;
 
     fn revision(&self) -> Revision {
         self.revision

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lake::catalog::StoreCatalog;
 use lake::error::Error;
-use lake::events::Message;
+use lake::events::{Delivery, Message};
 use lake::function::{self, Done, Function, Outcome, Plan, PlanOf};
 use lake::key::{LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
@@ -31,7 +31,7 @@ impl Function for Panics {
         "panics"
     }
 
-    async fn plan(&self, _: &Lake, key: &ObjectKey) -> Result<PlanOf<Self>, Error> {
+    async fn plan(&self, _: &Lake, key: &ObjectKey, _: Delivery) -> Result<PlanOf<Self>, Error> {
         Self::at("plan", key);
         Ok(Plan { settle: Some(key.clone()), ..Plan::unit(key.clone()) })
     }

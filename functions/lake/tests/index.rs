@@ -41,7 +41,8 @@ async fn indexed(
     for object in 0..objects {
         let keys: Vec<KeyHash> = holds(object).into_iter().map(|it| person(lake, it)).collect();
         let pairs = keys.iter().map(|key| (*key, source(object)));
-        index(lake).add(pairs.collect(), async { Ok(()) }).await.unwrap();
+        let added = index(lake).add(pairs.collect()).await.unwrap();
+        added.then(async { Ok(()) }).await.unwrap();
         for key in keys {
             expected.entry(key).or_default().insert(source(object));
         }

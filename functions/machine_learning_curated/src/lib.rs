@@ -36,6 +36,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 use lake::derivation::{Settled, Target};
 use lake::error::Error;
+use lake::events::Delivery;
 use lake::function::{Function, Plan};
 use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
@@ -83,6 +84,7 @@ impl Function for MachineLearningCurated {
         &self,
         _: &Lake,
         key: &ObjectKey,
+        _: Delivery,
     ) -> Result<Plan<ReadingDate, Changed, ()>, Error> {
         let steps = Slice::of_key(key, layout::TRUSTED_STEP_TRAINER);
         let motions = Slice::of_key(key, layout::TRUSTED_ACCELEROMETER);
@@ -296,7 +298,7 @@ async fn derive(lake: &Lake, of: (Slice, Target), inputs: &Inputs) -> Derived {
 async fn owners(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Owners, Error> {
     let people = Index::new(lake, layout::DEVICES).find(devices).await?;
     let wanted = people.into_values().flatten();
-    let owners = slim::rows::<OwnerRow>(lake, layout::owners, wanted).await?;
+    let owners = slim::rows::<OwnerRow>(lake, wanted).await?;
     let device = |row: OwnerRow| row.curated.and_then(|owner| owner.device);
     Ok(owners.into_iter().filter_map(|(person, row)| Some((person, device(row)?))).collect())
 }

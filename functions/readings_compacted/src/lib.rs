@@ -30,6 +30,7 @@ mod compaction;
 mod merge;
 
 use lake::error::Error;
+use lake::events::Delivery;
 use lake::function::{Function, Plan};
 use lake::key::ObjectKey;
 use lake::lake::Lake;
@@ -123,7 +124,12 @@ impl Function for ReadingsCompacted {
 
     /// An object of a date asks whether its copy is stale; the state of a compaction, whether it was
     /// left unfinished; the folder of the copies, for one.
-    async fn plan(&self, _: &Lake, key: &ObjectKey) -> Result<Plan<Day, Wanted, ()>, Error> {
+    async fn plan(
+        &self,
+        _: &Lake,
+        key: &ObjectKey,
+        _: Delivery,
+    ) -> Result<Plan<Day, Wanted, ()>, Error> {
         let units = Day::of_key(key).into_iter().collect();
         Ok(Plan { units, ..Plan::nothing() })
     }

@@ -48,7 +48,7 @@ impl Rule for StepTrainerLandingToTrusted {
     async fn coverage(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Coverage, Error> {
         let people = Index::new(lake, layout::DEVICES).find(devices).await?;
         let wanted = people.values().flatten().copied();
-        let owners = slim::rows::<OwnerRow>(lake, layout::owners, wanted).await?;
+        let owners = slim::rows::<OwnerRow>(lake, wanted).await?;
         Ok(covers(&people, &owners, lake.settings.policies.consent))
     }
 

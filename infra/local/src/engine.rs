@@ -90,12 +90,16 @@ impl Engine {
 async fn invoke(lake: &Lake, queues: &Queues, batch: &Batch, effort: &Mutex<Effort>) {
     let function = batch.function();
     let keys: Vec<&ObjectKey> = batch.keys.keys().collect();
-    let bodies: Vec<(String, Value)> = keys
+    let bodies: Vec<(String, Value, u32)> = batch
+        .keys
         .iter()
         .enumerate()
-        .map(|(id, key)| (id.to_string(), events::object_event(BUCKET, key, true)))
+        .map(|(id, (key, asked))| {
+            (id.to_string(), events::object_event(BUCKET, key, true), asked.deliveries)
+        })
         .collect();
-    let event = events::sqs_batch(bodies.iter().map(|(id, body)| (id.as_str(), body)));
+    let messages = bodies.iter().map(|(id, body, deliveries)| (id.as_str(), body, *deliveries));
+    let event = events::sqs_batch(messages);
     let outcome = function.invoke(lake, &event).await;
 
     let mut effort = effort.lock().unwrap_or_else(PoisonError::into_inner);

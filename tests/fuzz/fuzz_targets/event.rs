@@ -12,7 +12,7 @@ fuzz_target!(|input: &[u8]| {
     // In a message of SQS, an event asks for the same.
     if messages.len() == 1 && messages[0].id.is_none() {
         let event = serde_json::from_slice(input).expect("it was decoded");
-        let wrapped = events::sqs_batch([("1", &event)]);
+        let wrapped = events::sqs_batch([("1", &event, 0)]);
         let inner = events::decode_value(&wrapped).expect("a batch is decoded");
         assert_eq!(inner[0].ask.as_ref().ok(), messages[0].ask.as_ref().ok());
     }

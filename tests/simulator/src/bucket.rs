@@ -8,7 +8,7 @@ use futures::FutureExt;
 use lake::catalog::{Catalog, CatalogError, StoreCatalog};
 use lake::key::{ETag, KeyHash, LakeKey, ObjectKey, Part, Parts};
 use lake::layout::{self, ReadingDate, Slice};
-use lake::registers::slim::{Slim, SlimRow};
+use lake::registers::slim::{self, Slim, SlimRow};
 use lake::store::{MemoryStore, Store, StoreError};
 use serde::de::DeserializeOwned;
 
@@ -165,6 +165,23 @@ impl Bucket {
     /// A slim part of a register that was ever written.
     pub(crate) fn slim<R: SlimRow>(&self, etag: &ETag) -> Slim<R> {
         Slim::of_bytes(self.bytes(etag)).expect("a slim part")
+    }
+
+    /// What a register said in the runs of such versions: of each person what stands.
+    pub(crate) fn runs<'a, R: SlimRow>(
+        &self,
+        etags: impl Iterator<Item = &'a ETag>,
+    ) -> BTreeMap<KeyHash, R> {
+        let mut standing: BTreeMap<KeyHash, R> = BTreeMap::new();
+        for etag in etags {
+            for (person, row) in slim::rows_of_run::<R>(self.bytes(etag)).expect("a run") {
+                let known = standing.get(&person).map(SlimRow::revision);
+                if known.is_none_or(|known| known < row.revision()) {
+                    standing.insert(person, row);
+                }
+            }
+        }
+        standing
     }
 
     /// The revision of such a part.

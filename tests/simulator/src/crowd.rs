@@ -49,6 +49,7 @@ pub fn crowd(count: usize, turns: Turns) -> Fared {
         parts: 1,
         policies: Policies::default(),
         runs_max: 256,
+        parts_looked_at: 12,
         inline_max: 32,
         concurrency: 8,
         attempts_max: lake::lake::Bounds::default().attempts_max,

@@ -71,7 +71,14 @@ impl Envelope {
             _ => {
                 let record = |(index, message): (usize, &Queued)| {
                     let body = body(message).to_string();
-                    json!({"messageId": format!("m{index}"), "eventSource": "aws:sqs", "body": body})
+                    json!({
+                        "messageId": format!("m{index}"),
+                        "eventSource": "aws:sqs",
+                        "attributes": {
+                            "ApproximateReceiveCount": (message.deliveries + 1).to_string(),
+                        },
+                        "body": body,
+                    })
                 };
                 let records: Vec<_> = messages.iter().enumerate().map(record).collect();
                 json!({"Records": records})

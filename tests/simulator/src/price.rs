@@ -356,7 +356,7 @@ impl Chain {
                 .enumerate()
                 .map(|(id, (key, is_there))| (id.to_string(), object_event("b", key, *is_there)))
                 .collect();
-            let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event)));
+            let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event, 0)));
             let outcome = self.run(function.invoke(lake, &event)).expect("an event");
             assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
             self.store.counts.lock().expect("one thread").invocations += 1;
@@ -387,7 +387,8 @@ impl Chain {
     #[inline(never)]
     pub fn compare(&self) {
         for function in FunctionName::ALL {
-            let ask = Message { id: None, ask: Ok(Ask::Reconcile { time_ms: None }) };
+            let ask =
+                Message { ask: Ok(Ask::Reconcile { time_ms: None }), ..Message::to_look_at(&[]) };
             let outcome = self.run(function.invoke_messages(&self.lake(), vec![ask]));
             assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
             assert_eq!(outcome.report.unfinished, 0, "{}", function.as_str());

@@ -13,10 +13,11 @@
 
 use std::collections::BTreeMap;
 
-use lake::key::{ETag, ObjectKey, Part, Revision, VersionDigest};
+use lake::key::{ETag, KeyHash, ObjectKey, Part, Revision, VersionDigest};
 use lake::layout::{self, ReadingDate, Slice};
 use lake::policy::{Consent, Pairing};
-use lake::registers::{Consents, CuratedRegister, OwnerRow, Owners};
+use lake::registers::slim::SlimRow;
+use lake::registers::{ConsentRow, Consents, CuratedRegister, OwnerRow, Owners};
 use lake::store::Precondition;
 use serde_json::Value;
 
@@ -173,10 +174,14 @@ fn settled(world: &World, stream: &str, part: Part) -> Revision {
     Revision(applied)
 }
 
-/// What a version of the consents says of a reading: `None` where it knows nobody.
-fn consented(world: &World, consents: &Consents, row: &Row) -> Option<(bool, Revision)> {
+/// What consents say of a reading: `None` where they know nobody.
+fn consented(
+    world: &World,
+    people: &BTreeMap<KeyHash, ConsentRow>,
+    row: &Row,
+) -> Option<(bool, Revision)> {
     let (email, time_ms) = (row[0].as_text()?, row[1].as_whole()?);
-    let known = consents.people.get(&world.bucket.person(email))?;
+    let known = people.get(&world.bucket.person(email))?;
     let admits = known.since_ms.is_some_and(|since_ms| covers(world, since_ms, time_ms));
     Some((admits, known.revision))
 }
@@ -186,15 +191,20 @@ fn part_of(world: &World, email: &str) -> Part {
 }
 
 fn accelerometer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checked {
+    let runs = observed.below_since(layout::CONSENT_RUNS, put.key, put.when);
+    let runs = world.bucket.runs::<ConsentRow>(runs);
     for row in &world.bucket.derived(put.etag).rows {
         let part = part_of(world, row[0].as_text().unwrap_or_default());
         let consents = layout::consents(part);
         let mut read = observed.read_since(&consents, put.key, put.when);
+        let admits = |people: &BTreeMap<KeyHash, ConsentRow>| {
+            consented(world, people, row).is_some_and(|(admits, _)| admits)
+        };
         let admitted = read.any(|etag| {
             let consents: Consents = world.bucket.slim(etag);
-            consented(world, &consents, row).is_some_and(|(admits, _)| admits)
+            admits(&consents.people)
         });
-        if !admitted {
+        if !admitted && !admits(&runs) {
             let what = format!("{} admits {row:?} against the consents it was derived by", put.key);
             return broken(Promise::Privacy, what);
         }
@@ -202,18 +212,34 @@ fn accelerometer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Check
     Ok(())
 }
 
+/// What the runs of a register say now, which is all that its slim parts say, or something newer.
+fn said_in_runs<R: SlimRow>(
+    world: &World,
+    is_anything: fn(&R) -> bool,
+) -> Result<BTreeMap<KeyHash, R>, Violation> {
+    let bucket = &world.bucket;
+    let said = bucket.runs::<R>(bucket.below(R::RUNS).map(|(_, etag)| etag));
+    for (key, etag) in bucket.below(R::PARTS) {
+        for (person, row) in bucket.slim::<R>(etag).people {
+            let known = said.get(&person);
+            if known.map_or(is_anything(&row), |known| known.revision() < row.revision()) {
+                broken(Promise::Privacy, format!("{key} says of {person:?} what no run does"))?;
+            }
+        }
+    }
+    Ok(said)
+}
+
 /// No object holds readings that a settled row of the consents does not admit.
 fn accelerometer_settled(world: &World) -> Checked {
-    let mut parts: BTreeMap<Part, (Consents, Revision)> = BTreeMap::new();
-    for part in world.bucket.all_parts() {
-        let consents = world.bucket.objects.get(&layout::consents(part));
-        let consents = consents.map(|etag| world.bucket.slim(etag)).unwrap_or_default();
-        parts.insert(part, (consents, settled(world, "accelerometer", part)));
-    }
+    let people = said_in_runs::<ConsentRow>(world, |_| true)?;
+    let settled = |part| (part, settled(world, "accelerometer", part));
+    let parts: BTreeMap<Part, Revision> =
+        world.bucket.all_parts().into_iter().map(settled).collect();
     for (key, derived) in world.bucket.derived_below(layout::TRUSTED_ACCELEROMETER) {
         for row in &derived.rows {
-            let (consents, settled) = &parts[&part_of(world, row[0].as_text().unwrap_or_default())];
-            let what = match consented(world, consents, row) {
+            let settled = &parts[&part_of(world, row[0].as_text().unwrap_or_default())];
+            let what = match consented(world, &people, row) {
                 Some((false, revision)) if revision <= *settled => "whose withdrawal is settled",
                 None => "of whom the lake has no record",
                 Some(_) => continue,
@@ -252,6 +278,8 @@ fn admits(world: &World, owner: &OwnerRow, row: &Row) -> bool {
 
 fn step_trainer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checked {
     let bucket = &world.bucket;
+    let runs = observed.below_since(layout::OWNER_RUNS, put.key, put.when);
+    let runs = bucket.runs::<OwnerRow>(runs);
     for row in &bucket.derived(put.etag).rows {
         let admitted = bucket.all_parts().into_iter().any(|part| {
             observed.read_since(&layout::owners(part), put.key, put.when).any(|etag| {
@@ -259,7 +287,7 @@ fn step_trainer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checke
                 owners.people.values().any(|owner| admits(world, owner, row))
             })
         });
-        if !admitted {
+        if !admitted && !runs.values().any(|owner| admits(world, owner, row)) {
             let what = format!("{} admits {row:?} against the register it was derived by", put.key);
             return broken(Promise::Privacy, what);
         }
@@ -270,6 +298,7 @@ fn step_trainer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checke
 /// No object holds readings of a device whose owners, former ones too, are all settled, and none
 /// of whom admits them.
 fn step_trainer_settled(world: &World) -> Checked {
+    said_in_runs::<OwnerRow>(world, |row| row.curated.is_some())?;
     let mut parts: Vec<(CuratedRegister, Revision)> = Vec::new();
     for part in world.bucket.all_parts() {
         let register = world.bucket.load(&layout::curated_register(part)).unwrap_or_default();

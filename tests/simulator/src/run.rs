@@ -419,7 +419,11 @@ impl Run {
         let invocation = self.invocations.remove(&id).expect("it crashed");
         world.count_delivered(id, &BTreeSet::new());
         world.observed.remove(&id);
-        world.queues.entry(invocation.function).or_default().extend(invocation.messages);
+        let again = invocation
+            .messages
+            .into_iter()
+            .map(|message| Queued { deliveries: message.deliveries + 1, ..message });
+        world.queues.entry(invocation.function).or_default().extend(again);
         Ok(())
     }
 
@@ -566,7 +570,7 @@ impl Run {
             world.note(|| format!("unfinished of {}: {keys:?}", function.as_str()));
             for key in keys {
                 world.events.insert((function, key.clone(), true));
-                let queued = Queued { key, created: true, deliveries: 0 };
+                let queued = Queued { key, created: true, deliveries: 1 };
                 world.queues.entry(function).or_default().push(queued);
             }
         }
@@ -648,6 +652,7 @@ pub(crate) async fn open(remote: Remote, setting: &Setting) -> Option<Lake> {
     let mut lake = Lake::open(store, catalog, key, parts, setting.policies).await.ok()?;
     lake.bounds.attempts_max = setting.attempts_max;
     lake.bounds.runs_max = setting.runs_max;
+    lake.bounds.parts_looked_at = setting.parts_looked_at;
     lake.bounds.inline_max = setting.inline_max;
     lake.bounds.concurrency = setting.concurrency;
     // Few parts are enough to be listed.

@@ -25,6 +25,9 @@ pub struct Setting {
     pub policies: Policies,
     /// `Bounds::runs_max`.
     pub runs_max: usize,
+    /// `Bounds::parts_looked_at`.
+    #[serde(default)]
+    pub parts_looked_at: usize,
     /// `Bounds::inline_max`.
     pub inline_max: usize,
     /// `Bounds::concurrency`.
@@ -171,6 +174,7 @@ impl Setting {
             parts: *random.one(&[1, 2, 4]),
             policies,
             runs_max: 1 + random.below(3),
+            parts_looked_at: *random.one(&[0, 0, 1, 12]),
             inline_max: random.below(3),
             concurrency: *random.one(&[1, 1, 2, 8]),
             attempts_max: attempts_max(),

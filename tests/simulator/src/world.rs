@@ -357,7 +357,9 @@ impl Observed {
     fn look(&mut self, clock: u64, key: &ObjectKey, etag: Option<ETag>, noted: bool) {
         let watched = [
             layout::CONSENTS,
+            layout::CONSENT_RUNS,
             layout::OWNERS,
+            layout::OWNER_RUNS,
             layout::TRUSTED_CUSTOMER,
             "state/customer/register/",
         ];
@@ -378,12 +380,30 @@ impl Observed {
         target: &ObjectKey,
         when: &Precondition,
     ) -> impl Iterator<Item = &'a ETag> {
+        let since = self.noted(target, when);
+        let reads = self.reads.get(key).into_iter().flatten();
+        reads.filter(move |(clock, _)| *clock >= since).map(|(_, etag)| etag)
+    }
+
+    /// The versions of all objects below a prefix that were read since then.
+    pub(crate) fn below_since<'a>(
+        &'a self,
+        prefix: &'a str,
+        target: &ObjectKey,
+        when: &Precondition,
+    ) -> impl Iterator<Item = &'a ETag> {
+        let since = self.noted(target, when);
+        let below = self.reads.iter().filter(move |(key, _)| key.after(prefix).is_some());
+        let reads = below.flat_map(|(_, reads)| reads);
+        reads.filter(move |(clock, _)| *clock >= since).map(|(_, etag)| etag)
+    }
+
+    /// When a target was first seen as it was noted.
+    fn noted(&self, target: &ObjectKey, when: &Precondition) -> u64 {
         let noted = match when {
             Precondition::IfMatch(etag) => Some(etag.clone()),
             _ => None,
         };
-        let since = self.sightings.get(&(target.clone(), noted)).copied().unwrap_or(u64::MAX);
-        let reads = self.reads.get(key).into_iter().flatten();
-        reads.filter(move |(clock, _)| *clock >= since).map(|(_, etag)| etag)
+        self.sightings.get(&(target.clone(), noted)).copied().unwrap_or(u64::MAX)
     }
 }

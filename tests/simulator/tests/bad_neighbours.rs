@@ -27,7 +27,7 @@ fn manifest_of(landing: &str) -> ObjectKey {
 
 /// What the hourly schedule asks; says what failed.
 fn reconcile(store: &MemoryStore) -> Vec<String> {
-    let ask = Message { id: None, ask: Ok(Ask::Reconcile { time_ms: None }) };
+    let ask = Message { ask: Ok(Ask::Reconcile { time_ms: None }), ..Message::to_look_at(&[]) };
     let lake = open(store, Policies::default());
     let outcome = block_on(READINGS.invoke_messages(&lake, vec![ask]));
     outcome.errors.iter().map(ToString::to_string).collect()

@@ -237,9 +237,10 @@ impl World {
     fn damage(&self, random: &mut Random) -> Option<(ObjectKey, Option<Bytes>)> {
         let ours = ["trusted/", "curated/", "quarantine/", "state/", "landing/"];
         let is_ours = |key: &&ObjectKey| {
-            // The indexes are what is found by; no comparison looks whether they are whole.
+            // The indexes and runs are what is found by; no comparison looks whether they are whole.
             !key.as_str().contains("/index/")
                 && key.after(layout::DEVICES).is_none()
+                && !key.as_str().contains("_runs/")
                 && key.as_str() != layout::SETTINGS
                 && ours.iter().any(|zone| key.after(zone).is_some())
         };

@@ -34,9 +34,9 @@ fn costs(size: Size) -> Vec<(Change, Counts)> {
 fn few_calls_are_waited_for_one_after_the_other() {
     const WAITS: [(Change, usize); 4] = [
         (Change::Readings, 27),
-        (Change::Customer, 24),
-        (Change::Withdrawal, 52),
-        (Change::Consent, 56),
+        (Change::Customer, 25),
+        (Change::Withdrawal, 54),
+        (Change::Consent, 58),
     ];
     let size = size(1_000, CUSTOMERS, Spread::ADay(25));
     let chain = lake_of(size).with_clock().unwrap();

@@ -142,7 +142,7 @@ fn invoke(lake: &Lake, function: FunctionName, keys: &[ObjectKey], at_once: usiz
         let events = keys.iter().enumerate();
         let events: Vec<_> =
             events.map(|(id, key)| (id.to_string(), object_event("b", key, true))).collect();
-        let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event)));
+        let event = sqs_batch(events.iter().map(|(id, event)| (id.as_str(), event, 0)));
         failed += block_on(function.invoke(lake, &event)).unwrap().errors.len();
     }
     failed

@@ -67,7 +67,7 @@ fn curate(lake: &Lake, keys: &[ObjectKey]) -> Outcome {
         .iter()
         .map(|key| (key.to_string(), events::object_event("bucket", key, true)))
         .collect();
-    let event = events::sqs_batch(messages.iter().map(|(id, body)| (id.as_str(), body)));
+    let event = events::sqs_batch(messages.iter().map(|(id, body)| (id.as_str(), body, 0)));
     block_on(FunctionName::CustomerTrustedToCurated.invoke(lake, &event)).unwrap()
 }
 

@@ -30,7 +30,7 @@ use crate::tables::Table;
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
     pub attempts_max: usize,
-    /// How many runs may have been added to an index before they are merged.
+    /// How many runs may have been added below a prefix before they are merged.
     pub runs_max: usize,
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.
@@ -41,6 +41,12 @@ pub struct Bounds {
     /// How many looks at small documents go on at once: each takes little memory, and most of its
     /// time is waiting.
     pub looks_at_once: usize,
+    /// Of how many parts the register's slim parts are looked at one by one, for the people of a landing
+    /// object; of more, the runs are read, which are about as many objects.
+    pub parts_looked_at: usize,
+    /// How many bytes that are read on and on cost as much as a look at an object of its own, about: S3
+    /// charges for the look, Lambda for the time that both take.
+    pub bytes_per_look: u64,
     /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
     /// for it.
     pub looks_per_page: usize,
@@ -99,6 +105,8 @@ impl Default for Bounds {
             inline_max: 32,
             concurrency: 10,
             looks_at_once: 32,
+            parts_looked_at: 12,
+            bytes_per_look: 256 << 10,
             looks_per_page: 16,
             many_settled: 1 << 16,
             looks_recorded: 4096,

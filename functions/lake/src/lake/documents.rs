@@ -153,12 +153,6 @@ impl Lake {
         Ok(put)
     }
 
-    /// Whether an object of the lake's own is in memory, be it up to date or not.
-    pub(crate) fn keeps(&self, key: &ObjectKey) -> bool {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.documents.contains_key(key)
-    }
-
     fn cached<T: Send + Sync + 'static>(&self, key: &ObjectKey) -> Option<Versioned<T>> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = cache.documents.get(key)?;

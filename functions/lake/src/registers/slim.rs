@@ -3,8 +3,17 @@
 //!
 //! A part begins with 16 bytes: what it is, and its revision. Numbers have their most significant
 //! byte first. A row begins with the hash of the person and the revision it last changed in.
+//!
+//! # Very many people at once
+//!
+//! The more customers there are, the more parts do the people of a file of readings lie in: of a million
+//! nearly each in one of its own, and a look at each costs more than to read what all parts say. So the
+//! same rows lie once more in [sorted runs](crate::runs), all parts together; of a person the one of the
+//! highest revision stands. Whatever a part says, the runs say before: a part is only written once its
+//! changed rows are in a run. So who reads the runs knows what parts say that were there before, or
+//! something newer; and who died in between finds the part behind its register, and adds the run again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,8 +23,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use crate::error::Error;
 use crate::key::{ETag, KeyHash, ObjectKey, Part, Revision};
 use crate::lake::{Lake, Put, Versioned};
+use crate::layout;
+use crate::runs::{Added, Entry, Runs};
 use crate::search::{self, Rows, SMALL_BYTES, Unmoved, WINDOW_BYTES};
-use crate::store::{ByteRange, Object, ObjectMeta, Precondition, list_all};
+use crate::store::{ByteRange, Object, Precondition};
 
 const MAGIC: [u8; 8] = *b"stedi\0s2";
 const HEADER_BYTES: usize = 16;
@@ -23,8 +34,12 @@ const HEADER_SIZE: u64 = HEADER_BYTES as u64;
 
 /// What a part says of a person.
 pub trait SlimRow: Clone + Send + Sync + 'static {
-    /// Bytes of it, beside the person and the revision.
-    const BYTES: usize;
+    /// Its bytes, with the person and the revision before them.
+    type Entry: Entry;
+    /// Prefix of the parts.
+    const PARTS: &'static str;
+    /// Prefix of the runs.
+    const RUNS: &'static str;
 
     /// When it last changed.
     fn revision(&self) -> Revision;
@@ -54,20 +69,20 @@ impl<R> Default for Slim<R> {
 const PERSON_BYTES: usize = 16;
 const REVISION_BYTES: usize = 8;
 
-const fn width<R: SlimRow>() -> usize {
-    PERSON_BYTES + REVISION_BYTES + R::BYTES
+fn write_row<R: SlimRow>(bytes: &mut Vec<u8>, person: &KeyHash, row: &R) {
+    bytes.extend(person.as_bytes());
+    bytes.extend(row.revision().0.to_be_bytes());
+    row.write(bytes);
 }
 
 impl<R: SlimRow> Slim<R> {
     /// As it is stored.
     pub fn to_bytes(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.people.len() * width::<R>());
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.people.len() * R::Entry::BYTES);
         bytes.extend(MAGIC);
         bytes.extend(self.revision.0.to_be_bytes());
         for (person, row) in &self.people {
-            bytes.extend(person.as_bytes());
-            bytes.extend(row.revision().0.to_be_bytes());
-            row.write(&mut bytes);
+            write_row(&mut bytes, person, row);
         }
         bytes.into()
     }
@@ -85,7 +100,7 @@ fn revision_in(header: &[u8]) -> Option<Revision> {
 }
 
 fn people<R: SlimRow, C: FromIterator<(KeyHash, R)>>(rows: &[u8]) -> Option<C> {
-    let chunks = rows.chunks_exact(width::<R>());
+    let chunks = rows.chunks_exact(R::Entry::BYTES);
     if !chunks.remainder().is_empty() {
         return None;
     }
@@ -155,29 +170,79 @@ pub fn half(person: &KeyHash) -> Half {
     half
 }
 
-/// The rows of some people in the parts that `key` names; and, very seldom, of others. Of a small
-/// part, or for many people, all of it is read, and kept; of a large one the rows alone.
-///
-/// Whether what is kept of a part still holds is asked of each; or, of very many, of a listing of all.
+/// The rows of a run, of each person the one of the highest revision; `None` if the bytes are no rows.
+pub fn rows_of_run<R: SlimRow>(bytes: &[u8]) -> Option<BTreeMap<KeyHash, R>> {
+    people(bytes)
+}
+
+/// The runs of the parts.
+fn runs<R: SlimRow>(lake: &Lake) -> Runs<'_, R::Entry> {
+    Runs::new(lake, R::RUNS, PERSON_BYTES)
+}
+
+/// Adds rows that changed in a part to the runs: before the part says them.
+pub async fn announce<'a, R: SlimRow>(
+    lake: &Lake,
+    changed: impl IntoIterator<Item = (&'a KeyHash, R)>,
+) -> Result<Added<'_, R::Entry>, Error> {
+    let mut bytes = Vec::new();
+    changed.into_iter().for_each(|(person, row)| write_row(&mut bytes, person, &row));
+    runs::<R>(lake).add(R::Entry::all_in(&bytes).to_vec()).await
+}
+
+/// The rows of some people; and, very seldom, of others. Of people in many parts, the runs are read; else
+/// the parts: a small one, or for many people, whole, and it is kept; of a large one the rows alone.
 pub async fn rows<R: SlimRow>(
     lake: &Lake,
-    key: fn(Part) -> ObjectKey,
     people: impl IntoIterator<Item = Half>,
 ) -> Result<BTreeMap<KeyHash, R>, Error> {
     let mut people: Vec<Half> = people.into_iter().collect();
     people.sort_unstable();
     people.dedup();
     let by_part = people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b));
-    let wanted: Vec<(ObjectKey, Vec<Half>)> =
-        by_part.map(|people| (key(part_of(lake, &people[0])), people.to_vec())).collect();
-    let listed = list(lake, &wanted).await?;
-    let listed = listed.as_ref();
+    let wanted: Vec<(ObjectKey, Vec<Half>)> = by_part
+        .map(|people| (layout::slim_part(R::PARTS, part_of(lake, &people[0])), people.to_vec()))
+        .collect();
+    if let Some(rows) = rows_of_runs(lake, &people, wanted.len()).await? {
+        return Ok(rows);
+    }
     let found: Vec<Vec<(KeyHash, R)>> = stream::iter(wanted)
-        .map(|(key, people)| async move { rows_in(lake, &key, &people, listed).await })
+        .map(|(key, people)| async move { rows_in(lake, &key, &people).await })
         .buffered(lake.bounds.looks_at_once)
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// The rows of people, if they are so many that the runs are read; `None` where looks at parts cost less.
+pub async fn rows_of_many<R: SlimRow>(
+    lake: &Lake,
+    people: impl IntoIterator<Item = &KeyHash>,
+) -> Result<Option<BTreeMap<KeyHash, R>>, Error> {
+    let people: BTreeSet<Half> = people.into_iter().map(half).collect();
+    let people: Vec<Half> = people.into_iter().collect();
+    let parts = people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b)).count();
+    rows_of_runs(lake, &people, parts).await
+}
+
+/// The rows of some sorted people, who lie in so many parts, in the runs; `None` where looks at those
+/// cost less.
+async fn rows_of_runs<R: SlimRow>(
+    lake: &Lake,
+    people: &[Half],
+    parts: usize,
+) -> Result<Option<BTreeMap<KeyHash, R>>, Error> {
+    if parts <= lake.bounds.parts_looked_at {
+        return Ok(None);
+    }
+    let people: Vec<u64> = people.iter().map(|half| u64::from_be_bytes(*half)).collect();
+    let bytes_max = (parts as u64).saturating_mul(lake.bounds.bytes_per_look);
+    let found = runs::<R>(lake).find_within(&people, bytes_max).await?;
+    let unreadable = || unreadable(&ObjectKey::new(R::RUNS));
+    // They are sorted by person, then by revision: the last one of each stands.
+    let rows =
+        |found: Vec<R::Entry>| rows_of_run(R::Entry::bytes_of(&found)).ok_or_else(unreadable);
+    found.map(rows).transpose()
 }
 
 /// The part that says of a person; those of one part follow upon each other.
@@ -185,22 +250,6 @@ fn part_of(lake: &Lake, person: &Half) -> Part {
     let mut hash = [0; 16];
     hash[..8].copy_from_slice(person);
     KeyHash::of_bytes(hash).part(lake.settings.parts)
-}
-
-/// The parts as they are now; `None` where it is cheaper to look at each that is kept.
-async fn list(
-    lake: &Lake,
-    wanted: &[(ObjectKey, Vec<Half>)],
-) -> Result<Option<BTreeMap<ObjectKey, ObjectMeta>>, Error> {
-    let least = lake.looks_per_listing();
-    if wanted.len() <= least {
-        return Ok(None);
-    }
-    let kept = wanted.iter().filter(|(key, _)| lake.keeps(key)).count();
-    let folder = wanted.first().and_then(|(key, _)| key.as_str().rsplit_once('/'));
-    let Some((folder, _)) = folder.filter(|_| kept > least) else { return Ok(None) };
-    let listed = list_all(lake.store.as_ref(), &format!("{folder}/")).await?;
-    Ok(Some(listed.into_iter().map(|meta| (meta.key.clone(), meta)).collect()))
 }
 
 /// What is kept of a part.
@@ -241,16 +290,10 @@ async fn rows_in<R: SlimRow>(
     lake: &Lake,
     key: &ObjectKey,
     wanted: &[Half],
-    listed: Option<&BTreeMap<ObjectKey, ObjectMeta>>,
 ) -> Result<Vec<(KeyHash, R)>, Error> {
     let suffix = ByteRange::Suffix(SMALL_BYTES.min(lake.bounds.small_bytes_max));
-    for attempt in 0..lake.bounds.attempts_max {
-        let decode = |object| held(key, object);
-        let found = match listed.filter(|_| attempt == 0).map(|listed| listed.get(key)) {
-            Some(None) => None,
-            Some(Some(meta)) => lake.read_listed(meta, suffix.clone(), decode).await?,
-            None => lake.read(key, suffix.clone(), decode).await?,
-        };
+    for _ in 0..lake.bounds.attempts_max {
+        let found = lake.read(key, suffix.clone(), |object| held(key, object)).await?;
         let Some(mut part) = found else { return Ok(Vec::new()) };
         if let Held::Large(large) = part.value.as_ref()
             && large.is_due(lake, wanted.len())
@@ -278,7 +321,7 @@ async fn rows_of<R: SlimRow>(
             let rows = bytes.get(HEADER_BYTES..).unwrap_or_default();
             for half in wanted {
                 let half = u64::from_be_bytes(*half);
-                found.extend_from_slice(search::among(rows, width::<R>(), half));
+                found.extend_from_slice(search::among(rows, R::Entry::BYTES, half));
             }
         }
         Held::Large(large) => {
@@ -303,7 +346,7 @@ struct Ranged<'a, R> {
 }
 
 impl<R: SlimRow> Rows for Ranged<'_, R> {
-    const WIDTH: usize = width::<R>();
+    const WIDTH: usize = R::Entry::BYTES;
 
     fn count(&self) -> u64 {
         self.size_bytes.saturating_sub(HEADER_SIZE) / Self::WIDTH as u64
