@@ -47,6 +47,10 @@ ASSUMED = {
     "s3_call_s": (0.025, "seconds of one S3 call from Lambda"),
     "s3_calls_at_once": (4, "S3 calls in flight in a comparison; of changes it is measured"),
     "parse_bytes_per_s": (50e6, "bytes of JSON an invocation gets through in a second"),
+    "network_bytes_per_s": (75e6, "bytes an invocation reads from S3 in a second (DESIGN.md, 8)"),
+    "curated_share": (0.5, "share of the customers who are curated (482 of 956 in the real data)"),
+    "owner_bytes": (49, "bytes of a person in the runs of the owners (lake/src/registers.rs)"),
+    "device_bytes": (16, "bytes of a person in the index of devices (lake/src/index.rs)"),
     "memory_gb": (1.0, "memory of a function (template.yaml, MemoryMegabytes)"),
     "log_bytes_per_invocation": (4_000, "log of an invocation, metrics document included"),
     "idle_polls_month": (6 * 5 * 3 * 60 * 24 * DAYS, "receives of 6 queues: 5 pollers, each 20 s"),
@@ -131,6 +135,9 @@ WIDE, OVERLAPPED, COMPACTED, BETWEEN, WITHDRAWN = 675, 10, 50, 2, 4
 RECORDED = 2
 # How many objects that overlap are read at once (functions/lake/src/lake/bounds.rs, `concurrency`).
 AT_ONCE = 10
+# In how many parts of a register people are looked at one by one; of more, the runs are read
+# (`parts_looked_at`, there).
+LOOKED_AT = 12
 
 
 def of(change: dict) -> Counter[str]:
@@ -144,6 +151,7 @@ def of(change: dict) -> Counter[str]:
         glue=change["catalog_calls"],
         invocations=change["invocations"],
         waits=change["waits"],
+        read_bytes=change["read_bytes"],
     )
 
 
@@ -163,10 +171,19 @@ def parts_of(people: float, parts: int) -> float:
 
 
 def of_file(lake: dict, stream: str, people: float) -> Counter[str]:
-    """Calls of one landing object of readings: those of any, and those of each further part."""
+    """Calls of one landing object of readings: those of any, and what looks at further people take.
+
+    They grow with the parts, until what is read is the runs of all parts.
+    """
     one, wide = of(lake[stream]), of(lake[f"wide {stream}"])
-    further = (parts_of(people, lake["parts"]) - 1) / (parts_of(WIDE, lake["parts"]) - 1)
-    return one + times(beyond(wide, one), max(0.0, further))
+    further = min(1.0, (parts_of(people, lake["parts"]) - 1) / LOOKED_AT)
+    return one + times(beyond(wide, one), further)
+
+
+def owners_bytes(load: Load, stream: str) -> float:
+    """Bytes of what is read of all who are curated: of whom the measured lakes have but few."""
+    each = A["owner_bytes"] + (A["device_bytes"] if stream == "step_trainer" else 0)
+    return load.devices * A["curated_share"] * each
 
 
 def lake_for(load: Load, described: dict) -> dict:
@@ -181,12 +198,14 @@ def of_month(load: Load, described: dict) -> Counter[str]:
     lake = lake_for(load, described)
     share = A["accelerometer_share"]
     motion = of_file(lake, "accelerometer", load.people_per_file("accelerometer"))
+    motion["read_bytes"] += owners_bytes(load, "accelerometer")
     overlap = beyond(of(lake["overlap"]), of(lake["accelerometer"]))
     motion += times(overlap, load.overlap_steps / OVERLAPPED)
     further = max(0, load.overlap_motion - load.overlap_steps)
     motion["get"] += further
     motion["waits"] += further / AT_ONCE
     steps = of_file(lake, "step trainer", load.people_per_file("step_trainer"))
+    steps["read_bytes"] += owners_bytes(load, "step_trainer")
     steps["get"] += load.overlap_motion
     steps["waits"] += load.overlap_motion / AT_ONCE
     compaction = of(lake["compaction"])
@@ -237,6 +256,7 @@ def bill(load: Load, described: dict) -> list[Line]:
     seconds = month["waits"] * A["s3_call_s"]
     parsed = load.bytes_per_day + load.again_per_day * load.bytes_per_file
     seconds += DAYS * parsed / A["parse_bytes_per_s"]
+    seconds += month["read_bytes"] / A["network_bytes_per_s"]
     calls_comparing = compared["get"] + compared["list"] + compared["put"]
     seconds_comparing = calls_comparing * A["s3_call_s"] / A["s3_calls_at_once"]
     invocations = month["invocations"] + compared["invocations"]
@@ -324,13 +344,13 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
   any, is priced as if it were delivered, cold and alone, but for the PUTs of its landing object,
   its manifest and its run of an index; what merging such runs takes is left in. Batching lowers it:
   what is derived in one invocation shares what it looks at.
-- **What grows**: an accelerometer object looks once at a part of the consents and once at a part of
-  the curated register for each part in which it has people; where somebody is not trusted, also at
-  the version of customer_trusted, or at a listing of all. A step trainer object looks once at a
-  part of the owners for each part in which it has people who were ever curated. Both are
-  interpolated between one person and {wide}. An accelerometer object has the step trainer objects
-  of its time derived again, from all accelerometer objects of that time: the overlaps are an input
-  (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+- **What grows**: an object with people in few parts of the registers looks at those, one by one;
+  with people in more than {looked_at}, at the runs of all parts, which are about as many objects: so
+  calls are interpolated between one person and that, and no more than those of {wide} people. Of a
+  million customers the runs have some 30 MB of consents, and of those who are curated 25 MB more,
+  which the measured lakes have not: they are added. An accelerometer object has the step trainer
+  objects of its time derived again, from all accelerometer objects of that time: the overlaps are an
+  input (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
 - **The comparisons** of every hour list everything there is, a thousand objects a call, and look at
   what was delivered or derived again since the last, and at the witnesses of a part with a changed
   customer. They are the one line that follows the lake, not the change.
@@ -368,6 +388,7 @@ def document() -> str:
     return DOCUMENT.format(
         steady=measured["source"],
         wide=WIDE,
+        looked_at=LOOKED_AT,
         files=FILES_OF_A_PERSON,
         withdrawn=WITHDRAWN,
         prices_of=PRICES_OF,

@@ -361,7 +361,9 @@ class Poller(threading.Thread):
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
                 "body": as_eventbridge_sends_it(message["Body"]),
-                "attributes": {"ApproximateReceiveCount": "1"},
+                "attributes": {
+                    "ApproximateReceiveCount": str(self.deliveries[message["MessageId"]])
+                },
                 "messageAttributes": {},
                 "md5OfBody": message["MD5OfBody"],
                 "eventSource": "aws:sqs",

@@ -26,7 +26,7 @@ use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Versioned};
 use lake::landing::row_bytes;
 use lake::layout::{self, Slice};
-use lake::manifest;
+use lake::manifest::{self, Manifest};
 use lake::object::{self, Rows};
 use lake::report::Report;
 use lake::store::{ByteRange, Object};
@@ -74,7 +74,10 @@ impl Function for CustomerTrustedToCurated {
             return Ok(Plan::nothing());
         };
         let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
-        let manifest = manifest.filter(|manifest| manifest.value.lead() == Some(slice));
+        let stands_for_all = |manifest: &Manifest| manifest.lead() == Some(slice);
+        // Another may have come first since it was delivered for the first time.
+        let asks = |manifest: &Manifest| delivery == Delivery::Again || stands_for_all(manifest);
+        let manifest = manifest.filter(|manifest| asks(&manifest.value));
         let Some(manifest) = manifest else { return Ok(Plan::nothing()) };
         let mut parts: BTreeMap<Part, Vec<Asked>> = BTreeMap::new();
         for person in wide::to_decide(lake, &manifest.value, delivery).await? {

@@ -71,11 +71,15 @@ pub enum Ask {
 /// Whether a message is delivered for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Delivery {
-    /// It is: nobody has begun what it asks for.
+    /// It is, as far as SQS says: nobody has begun what it asks for.
     First,
     /// It is not, or nobody knows: somebody may have begun what it asks for, and died.
     Again,
 }
+
+/// How long after an event its message is sent, at the most, if it is sent for the first time: not out of
+/// a queue of dead letters. Milliseconds.
+const SENT_WITHIN_MS: i64 = 5 * 60 * 1000;
 
 /// What is delivered, acknowledged and delivered again as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,11 +143,17 @@ fn sqs_message(record: &Value) -> Result<Message, EventError> {
     });
     let event = body.and_then(|body| parse(body, "the body of an SQS message"));
     let ask = event.and_then(|event| ask(&event, "the body of an SQS message"));
-    let delivery = match text(record, &["attributes", "ApproximateReceiveCount"]) {
-        Some("1") => Delivery::First,
-        _ => Delivery::Again,
+    let mut message = Message { id: Some(id.to_owned()), delivery: Delivery::Again, ask };
+    let attribute = |name| text(record, &["attributes", name]);
+    let sent_ms = attribute("SentTimestamp").and_then(|text| text.parse::<i64>().ok());
+    let is_late = |change: &Change| {
+        let late = sent_ms.zip(change.time_ms).map(|(sent_ms, ms)| sent_ms.saturating_sub(ms));
+        late.is_some_and(|late| late > SENT_WITHIN_MS)
     };
-    Ok(Message { id: Some(id.to_owned()), delivery, ask })
+    if attribute("ApproximateReceiveCount") == Some("1") && !message.changes().iter().any(is_late) {
+        message.delivery = Delivery::First;
+    }
+    Ok(message)
 }
 
 fn parse(json: &str, place: &'static str) -> Result<Value, EventError> {
@@ -335,6 +345,15 @@ mod tests {
         for event in [untold, event] {
             assert_eq!(deliveries(&event), [Delivery::Again], "{event}");
         }
+        let mut bridged = object_event("lake", &ObjectKey::new("a"), true);
+        bridged["time"] = "1970-01-01T00:00:01Z".into();
+        let sent = |sent_ms: i64| {
+            let mut batch = sqs_batch([("1", &bridged, 0)]);
+            batch["Records"][0]["attributes"]["SentTimestamp"] = sent_ms.to_string().into();
+            batch
+        };
+        assert_eq!(deliveries(&sent(1_000 + SENT_WITHIN_MS)), [Delivery::First]);
+        assert_eq!(deliveries(&sent(1_001 + SENT_WITHIN_MS)), [Delivery::Again], "a dead letter");
     }
 
     #[test]

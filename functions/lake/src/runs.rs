@@ -33,8 +33,8 @@ use crate::store::{ByteRange, Object, ObjectMeta, Precondition, list_all};
 
 /// How many times as large as the smaller ones a run is that they are not merged into.
 const GROWTH: u64 = 8;
-/// How many keys are many: of what they lie in, it is better to read on and on than to look for each.
-const MANY_KEYS: usize = 16;
+/// From how many keys on it is better to read on and on in what they lie in than to look for each.
+const MANY_KEYS: usize = 12;
 
 /// An entry of a run: bytes of a fixed number, the first 8 of which it is looked up by. All of them
 /// order the entries.
@@ -156,22 +156,13 @@ impl<'a, E: Entry> Runs<'a, E> {
 
     /// The entries of some keys, sorted; one may come more than once, from several runs.
     pub async fn find(&self, keys: &[u64]) -> Result<Vec<E>, Error> {
-        let found = self.find_within(keys, u64::MAX).await?;
-        Ok(found.unwrap_or_default())
-    }
-
-    /// The same, if the runs have no more than so many bytes together.
-    pub async fn find_within(&self, keys: &[u64], bytes_max: u64) -> Result<Option<Vec<E>>, Error> {
         if keys.is_empty() {
-            return Ok(Some(Vec::new()));
+            return Ok(Vec::new());
         }
         for _ in 0..self.lake.bounds.attempts_max {
             let runs = self.listed().await?;
-            if runs.iter().map(|run| run.meta.size_bytes).sum::<u64>() > bytes_max {
-                return Ok(None);
-            }
             if let Some(found) = find_in(self.lake, runs, keys).await? {
-                return Ok(Some(found));
+                return Ok(found);
             }
         }
         Err(self.lake.contended(format!("look up keys in {}", self.prefix), "the runs"))
@@ -371,12 +362,18 @@ async fn stream_through<E: Entry>(lake: &Lake, run: &Run<E>, keys: &[u64]) -> Un
     let Some(mut object) = lake.store.stream(&run.meta.key).await? else { return Ok(None) };
     let (mut found, mut waiting) = (Vec::new(), Vec::new());
     while let Some(chunk) = object.chunks.next().await.transpose()? {
-        waiting.extend_from_slice(&chunk);
-        let entries = E::all_in(&waiting);
-        found.extend(matching(entries, keys));
-        waiting.drain(..entries.len() * E::BYTES);
+        found.extend(passing::<E>(&mut waiting, &chunk, keys));
     }
     Ok(Some(found))
+}
+
+/// The same of the next bytes of a run. The beginning of an entry waits for the rest of it.
+fn passing<E: Entry>(waiting: &mut Vec<u8>, chunk: &[u8], keys: &[u64]) -> Vec<E> {
+    waiting.extend_from_slice(chunk);
+    let entries = E::all_in(waiting);
+    let (found, passed) = (matching(entries, keys), entries.len() * E::BYTES);
+    waiting.drain(..passed);
+    found
 }
 
 /// Those of some sorted entries that are of one of the sorted keys: each leaps over what the other has
@@ -396,4 +393,47 @@ fn matching<E: Entry>(mut entries: &[E], mut keys: &[u64]) -> Vec<E> {
         (entries, keys) = (&entries[count..], &keys[1..]);
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Three = [u8; 9];
+
+    fn entries(keys: impl IntoIterator<Item = (u64, u8)>) -> Vec<Three> {
+        let entry = |(key, last): (u64, u8)| {
+            let mut entry = [last; 9];
+            entry[..8].copy_from_slice(&key.to_be_bytes());
+            entry
+        };
+        keys.into_iter().map(entry).collect()
+    }
+
+    #[test]
+    fn of_the_same_the_last_one_stands() {
+        let mut some = entries([(7, 1), (3, 9), (7, 3), (5, 0), (7, 2), (3, 9)]);
+        let mut all = some.clone();
+        settle(&mut some, 8);
+        assert_eq!(some, entries([(3, 9), (5, 0), (7, 3)]));
+        settle(&mut all, 9);
+        assert_eq!(all, entries([(3, 9), (5, 0), (7, 1), (7, 2), (7, 3)]), "another identity");
+    }
+
+    #[test]
+    fn the_entries_of_keys_are_found_however_the_bytes_arrive() {
+        let all = entries((0..60).map(|number| (number / 3 * 5, number as u8)));
+        for keys in [vec![], vec![0], vec![95], vec![1, 2, 96], vec![0, 4, 5, 6, 50, 95, 100]] {
+            let is_wanted = |entry: &&Three| keys.contains(&leading(*entry));
+            let wanted: Vec<Three> = all.iter().filter(is_wanted).copied().collect();
+            assert_eq!(matching(&all, &keys), wanted, "{keys:?}");
+            for length in 1..30 {
+                let mut waiting = Vec::new();
+                let chunks = all.as_flattened().chunks(length);
+                let found = chunks.flat_map(|chunk| passing::<Three>(&mut waiting, chunk, &keys));
+                assert_eq!(found.collect::<Vec<_>>(), wanted, "{keys:?} by {length}");
+                assert!(waiting.is_empty());
+            }
+        }
+    }
 }

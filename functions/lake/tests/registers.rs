@@ -13,7 +13,8 @@ use lake::registers::slim::{self, SlimRow};
 use lake::registers::{ConsentRow, Consents};
 use lake::store::{MemoryStore, list_all};
 
-const PEOPLE: usize = 1_000;
+// More than a window of what is merged.
+const PEOPLE: usize = 12_000;
 
 type People = BTreeMap<KeyHash, ConsentRow>;
 
@@ -68,18 +69,23 @@ async fn the_runs_say_what_the_parts_say_however_much_is_read_at_once() {
 
     lake.bounds.parts_looked_at = usize::MAX;
     assert_eq!(rows(&lake, wanted()).await, expected, "the parts");
-    lake.bounds.parts_looked_at = 0;
-    lake.bounds.bytes_per_look = 0;
+    (lake.bounds.parts_looked_at, lake.bounds.parts_per_look) = (0, 1);
     assert_eq!(rows(&lake, wanted()).await, expected, "the parts, since the runs are too much");
 
     for part in list_all(lake.store.as_ref(), ConsentRow::PARTS).await.unwrap() {
         lake.store.delete(&part.key).await.unwrap();
     }
     assert_eq!(rows(&lake, wanted()).await, People::new(), "the parts, and there are none");
-    lake.bounds.bytes_per_look = 256 << 10;
+    lake.bounds.parts_per_look = usize::MAX;
     assert_eq!(rows(&lake, wanted()).await, expected, "the runs, held");
     (lake.bounds.small_bytes_max, lake.bounds.cache_bytes_max) = (0, 0);
     assert_eq!(rows(&lake, wanted()).await, expected, "the runs, as they pass");
+    for (person, row) in expected.iter().step_by(500) {
+        let found = slim::rows_of_runs::<ConsentRow>(&lake, [slim::half(person)]).await.unwrap();
+        assert_eq!(found, [(*person, *row)].into(), "looked up");
+    }
+    let nobody = strangers.iter().take(5).map(slim::half);
+    assert_eq!(slim::rows_of_runs::<ConsentRow>(&lake, nobody).await.unwrap(), People::new());
 }
 
 #[tokio::test]

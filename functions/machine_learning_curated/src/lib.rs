@@ -294,11 +294,12 @@ async fn derive(lake: &Lake, of: (Slice, Target), inputs: &Inputs) -> Derived {
     settle(lake, *slice, target, settled, report).await
 }
 
-/// The device of each curated person who ever had one of some devices.
+/// The device of each curated person who ever had one of some devices. It is read where it is never older
+/// than what the step trainer objects were derived from.
 async fn owners(lake: &Lake, devices: &BTreeSet<KeyHash>) -> Result<Owners, Error> {
     let people = Index::new(lake, layout::DEVICES).find(devices).await?;
     let wanted = people.into_values().flatten();
-    let owners = slim::rows::<OwnerRow>(lake, wanted).await?;
+    let owners = slim::rows_of_runs::<OwnerRow>(lake, wanted).await?;
     let device = |row: OwnerRow| row.curated.and_then(|owner| owner.device);
     Ok(owners.into_iter().filter_map(|(person, row)| Some((person, device(row)?))).collect())
 }

@@ -120,11 +120,12 @@ impl Queues {
         }
     }
 
-    /// Queues a key for one function.
+    /// Queues a key for one function that found it unfinished: somebody may have begun it.
     pub(crate) fn ask(&self, function: FunctionName, key: ObjectKey) {
         let ranked = ranked(&key);
         let stage = ranked.into_iter().find(|(woken, _)| *woken == function);
-        self.push(stage.unwrap_or((function, 0)), key, Asked::default());
+        let asked = Asked { deliveries: 1, ..Asked::default() };
+        self.push(stage.unwrap_or((function, 0)), key, asked);
     }
 
     /// Puts a key back that could not be worked on.
@@ -134,8 +135,11 @@ impl Queues {
 
     fn push(&self, stage: Stage, key: ObjectKey, asked: Asked) {
         let mut state = self.state();
-        let known = state.waiting.entry(stage).or_default().insert(key, asked).is_some();
-        state.queued += u64::from(!known);
+        let waiting = state.waiting.entry(stage).or_default();
+        let known = waiting.get(&key).map(|known| known.deliveries);
+        let deliveries = asked.deliveries.max(known.unwrap_or(0));
+        waiting.insert(key, Asked { deliveries, ..asked });
+        state.queued += u64::from(known.is_none());
         drop(state);
         self.changed.notify_waiters();
     }

@@ -683,6 +683,7 @@ fn limit(bounds: &mut Bounds, memory: Memory) {
             bounds.piece_bytes = 700;
         }
         Memory::Nothing => {
+            bounds.cache_bytes_max = 0;
             bounds.held_bytes_max = 0;
             bounds.held_readings_bytes_max = 0;
             bounds.row_group_rows = 1;

@@ -26,7 +26,7 @@ pub struct Setting {
     /// `Bounds::runs_max`.
     pub runs_max: usize,
     /// `Bounds::parts_looked_at`.
-    #[serde(default)]
+    #[serde(default = "parts_looked_at")]
     pub parts_looked_at: usize,
     /// `Bounds::inline_max`.
     pub inline_max: usize,
@@ -70,6 +70,10 @@ pub enum Memory {
     Pairs,
     /// Nothing is held: one row is a row group, one day a pass, one byte a piece of an upload.
     Nothing,
+}
+
+fn parts_looked_at() -> usize {
+    12
 }
 
 /// Enough for work that others keep disturbing, few enough to see when somebody never gets on.

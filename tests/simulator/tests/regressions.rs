@@ -20,6 +20,18 @@ fn holds(ops: &[Op]) {
     }
 }
 
+/// The same of lakes in which the runs are read for anybody.
+fn holds_by_runs(ops: &[Op]) {
+    for seed in 0..SCHEDULES {
+        let setting = Setting { parts_looked_at: 0, ..Setting::of_seed(seed) };
+        let scenario = Scenario { setting, ops: ops.to_vec() };
+        let outcome = run_scenario(&scenario, seed, Protocol::Sound);
+        if let Some(violation) = outcome.violation {
+            panic!("schedule {seed}, {:?}: {violation}", scenario.setting);
+        }
+    }
+}
+
 fn file(entries: &[Entry]) -> File {
     File { entries: entries.to_vec(), form: Form::Lines, gzip: false, cut_off: false }
 }
@@ -160,6 +172,26 @@ fn a_withdrawal_reaches_the_copies() {
         put(CUSTOMER, &[customer(Person::Ada, LATER_MS, None)]),
         schedule(),
     ]);
+}
+
+/// The runs said that somebody is curated, or does not consent, when their readings went or others came,
+/// while something else was decided of them.
+#[test]
+fn what_the_runs_say_may_be_out_of_date() {
+    let ada = [motion(Person::Ada, NOON_MS), motion(Person::Ada, LATER_MS)];
+    let consents =
+        |updated_ms, since_ms| put(CUSTOMER, &[customer(Person::Ada, updated_ms, since_ms)]);
+    let begun = [consents(NOON_MS, Some(NOON_MS)), put(MOTION, &ada)];
+    let (withdrawn, back) = (consents(LATER_MS, None), consents(LATER_MS + 1, Some(NOON_MS)));
+    let further: [&[Op]; 4] = [
+        &[delete(MOTION), put(OTHER_MOTION, &ada)],
+        &[withdrawn.clone(), delete(MOTION), back.clone()],
+        &[withdrawn, delete(MOTION), back, put(OTHER_MOTION, &ada)],
+        &[consents(LATER_MS, Some(NOON_MS + 1)), put(MOTION, &ada[..1])],
+    ];
+    for further in further {
+        holds_by_runs(&[&begun, further].concat());
+    }
 }
 
 /// The test of the tester, as in `broken_protocols.rs`; here, since other workloads come upon it too

@@ -18,10 +18,10 @@ use crate::tables::Table;
 ///   with those of other objects (and `small_bytes_max` more at the most for each further object of
 ///   the batch, which one write of a part for all of them is worth);
 ///
-/// beside `cache_bytes_max` (in machine_learning_curated `large_max` times as much again at the most, for
+/// beside `cache_bytes_max` and, while it is read, a run of a quarter of that (in machine_learning_curated `large_max` times as much again at the most, for
 /// the readings of small objects that are put together; of others, those of a stretch of time, of about
 /// `held_bytes_max` and of twice that at the most), the reader (a batch, the longest record and a few
-/// hundred KiB), and what grows with the people, not with their readings: the register parts, and 150
+/// hundred KiB), and what grows with the people, not with their readings: the register parts, and 300
 /// bytes or so for each distinct key of a landing object.
 ///
 /// What is held and where a row group ends depend on the rows and these bounds alone, never on how they
@@ -41,11 +41,13 @@ pub struct Bounds {
     /// How many looks at small documents go on at once: each takes little memory, and most of its
     /// time is waiting.
     pub looks_at_once: usize,
-    /// Of how many parts the register's slim parts are looked at one by one, for the people of a landing
-    /// object; of more, the runs are read, which are about as many objects.
+    /// How many slim parts of a register are looked at one by one, for the people of a landing object; of
+    /// more, the runs are read, which are about as many objects.
     pub parts_looked_at: usize,
-    /// How many bytes that are read on and on cost as much as a look at an object of its own, about: S3
-    /// charges for the look, Lambda for the time that both take.
+    /// As long as reading this many parts on and on, in runs, costs less than a look at one, about: S3
+    /// charges for the look, Lambda for the time that both take. They are of 2 KiB, as a rule.
+    pub parts_per_look: usize,
+    /// How many bytes that are read on and on cost as much as a look at an object of its own, about.
     pub bytes_per_look: u64,
     /// How many looks at single objects a page of a listing is worth: S3 charges 12.5 times as much
     /// for it.
@@ -59,7 +61,8 @@ pub struct Bounds {
     /// How many people a comparison looks for in manifests at once, or some more: those of the parts that
     /// are read at once.
     pub people_at_once: usize,
-    /// Memory the lake's documents may keep between invocations, bytes. Row groups of large accelerometer
+    /// Memory the lake's documents may keep between invocations, bytes; one run a quarter of it at the most,
+    /// larger ones pass. Row groups of large accelerometer
     /// objects may take a sixteenth as much while they are fetched, and as much where they wait for the
     /// next stretch of a day.
     pub cache_bytes_max: usize,
@@ -106,6 +109,7 @@ impl Default for Bounds {
             concurrency: 10,
             looks_at_once: 32,
             parts_looked_at: 12,
+            parts_per_look: 128,
             bytes_per_look: 256 << 10,
             looks_per_page: 16,
             many_settled: 1 << 16,

@@ -12,6 +12,11 @@
 //! highest revision stands. Whatever a part says, the runs say before: a part is only written once its
 //! changed rows are in a run. So who reads the runs knows what parts say that were there before, or
 //! something newer; and who died in between finds the part behind its register, and adds the run again.
+//!
+//! Who reads parts after somebody has read the runs may know less. Therefore which of the two is read
+//! depends on the people and the number of parts alone: of one landing object always the same, or, should
+//! more people be found, once the parts and ever after the runs. And who depends on what others derived
+//! from either reads [the runs](rows_of_runs).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -203,8 +208,8 @@ pub async fn rows<R: SlimRow>(
     let wanted: Vec<(ObjectKey, Vec<Half>)> = by_part
         .map(|people| (layout::slim_part(R::PARTS, part_of(lake, &people[0])), people.to_vec()))
         .collect();
-    if let Some(rows) = rows_of_runs(lake, &people, wanted.len()).await? {
-        return Ok(rows);
+    if are_many(lake, wanted.len()) {
+        return rows_of_runs(lake, people).await;
     }
     let found: Vec<Vec<(KeyHash, R)>> = stream::iter(wanted)
         .map(|(key, people)| async move { rows_in(lake, &key, &people).await })
@@ -212,6 +217,13 @@ pub async fn rows<R: SlimRow>(
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// Whether people in so many parts are so many that the runs are read. How large these are is reckoned from
+/// the number of parts, which suits the customers: it must not depend on what is there now.
+fn are_many(lake: &Lake, parts: usize) -> bool {
+    let all = usize::from(u16::from(lake.settings.parts));
+    parts > lake.bounds.parts_looked_at.max(all / lake.bounds.parts_per_look.max(1))
 }
 
 /// The rows of people, if they are so many that the runs are read; `None` where looks at parts cost less.
@@ -222,27 +234,24 @@ pub async fn rows_of_many<R: SlimRow>(
     let people: BTreeSet<Half> = people.into_iter().map(half).collect();
     let people: Vec<Half> = people.into_iter().collect();
     let parts = people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b)).count();
-    rows_of_runs(lake, &people, parts).await
-}
-
-/// The rows of some sorted people, who lie in so many parts, in the runs; `None` where looks at those
-/// cost less.
-async fn rows_of_runs<R: SlimRow>(
-    lake: &Lake,
-    people: &[Half],
-    parts: usize,
-) -> Result<Option<BTreeMap<KeyHash, R>>, Error> {
-    if parts <= lake.bounds.parts_looked_at {
+    if !are_many(lake, parts) {
         return Ok(None);
     }
-    let people: Vec<u64> = people.iter().map(|half| u64::from_be_bytes(*half)).collect();
-    let bytes_max = (parts as u64).saturating_mul(lake.bounds.bytes_per_look);
-    let found = runs::<R>(lake).find_within(&people, bytes_max).await?;
-    let unreadable = || unreadable(&ObjectKey::new(R::RUNS));
+    rows_of_runs(lake, people).await.map(Some)
+}
+
+/// The rows of some people in the runs, where they are never older than in the parts; and, very seldom, of
+/// others.
+pub async fn rows_of_runs<R: SlimRow>(
+    lake: &Lake,
+    people: impl IntoIterator<Item = Half>,
+) -> Result<BTreeMap<KeyHash, R>, Error> {
+    let people: BTreeSet<u64> = people.into_iter().map(u64::from_be_bytes).collect();
+    let people: Vec<u64> = people.into_iter().collect();
+    let found = runs::<R>(lake).find(&people).await?;
     // They are sorted by person, then by revision: the last one of each stands.
-    let rows =
-        |found: Vec<R::Entry>| rows_of_run(R::Entry::bytes_of(&found)).ok_or_else(unreadable);
-    found.map(rows).transpose()
+    let unreadable = || unreadable(&ObjectKey::new(R::RUNS));
+    rows_of_run(R::Entry::bytes_of(&found)).ok_or_else(unreadable)
 }
 
 /// The part that says of a person; those of one part follow upon each other.

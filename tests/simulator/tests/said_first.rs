@@ -1,0 +1,100 @@
+//! Whoever asks for very many people reads what the runs say of them. So they say what was decided of
+//! people before anything else is decided of them.
+
+mod small_lake;
+
+use std::sync::{Arc, Mutex};
+
+use chain::FunctionName;
+use futures::executor::block_on;
+use lake::events::Message;
+use lake::key::ObjectKey;
+use lake::layout;
+use lake::policy::Policies;
+use lake::store::{MemoryStore, Store, StoreError};
+use serde_json::json;
+
+use self::small_lake::{finish, keys, open, put};
+
+const CURATES: FunctionName = FunctionName::CustomerTrustedToCurated;
+const MOTION: &str = "landing/accelerometer/a.json";
+const MANIFESTS: &str = "state/accelerometer/manifests/";
+const INDEX: &str = "state/accelerometer/index/";
+const TIME_MS: i64 = 1_687_050_000_000;
+
+/// A lake with readings of somebody who consents.
+fn landed() -> MemoryStore {
+    let customer = json!({
+        "email": "a@test.com", "registrationDate": TIME_MS, "shareWithResearchAsOfDate": TIME_MS,
+    });
+    let motion = json!({"user": "a@test.com", "timestamp": TIME_MS, "x": 0.5, "y": 1, "z": 2});
+    let store = MemoryStore::default();
+    put(&store, "landing/customer/a.json", customer.to_string());
+    put(&store, MOTION, motion.to_string());
+    store
+}
+
+/// Has a function look at what is below a prefix; returns its calls, and whether it failed. The first call
+/// that `fails` picks is answered by an outage.
+fn calls(
+    store: &MemoryStore,
+    prefix: &str,
+    fails: fn(&str, &ObjectKey) -> bool,
+) -> (Vec<(&'static str, ObjectKey)>, bool) {
+    let calls: Arc<Mutex<Vec<(&'static str, ObjectKey)>>> = Arc::default();
+    let (noted, failed) = (Arc::clone(&calls), Mutex::new(false));
+    let watched = store.before(move |call, key| {
+        noted.lock().unwrap().push((call, key.clone()));
+        let mut failed = failed.lock().unwrap();
+        if *failed || !fails(call, key) {
+            return Ok(());
+        }
+        *failed = true;
+        let (key, source) = (key.clone(), "it is down".into());
+        Err(StoreError::Unavailable { operation: call, key, source })
+    });
+    let asked = vec![Message::to_look_at(&keys(store, prefix))];
+    let outcome = block_on(CURATES.invoke_messages(&open(&watched, Policies::default()), asked));
+    let calls = std::mem::take(&mut *calls.lock().unwrap());
+    (calls, !outcome.errors.is_empty())
+}
+
+/// The place of the first such call.
+fn first(calls: &[(&'static str, ObjectKey)], call: &str, prefix: &str) -> usize {
+    let is_it =
+        |(made, key): &(&'static str, ObjectKey)| *made == call && key.as_str().starts_with(prefix);
+    calls.iter().position(is_it).unwrap_or_else(|| panic!("no {call} {prefix} in {calls:?}"))
+}
+
+#[test]
+fn who_lost_their_witness_is_said_before_another_is_looked_for_again() {
+    let store = landed();
+    finish(&open(&store, Policies::default()), &FunctionName::ALL);
+    block_on(store.delete(&ObjectKey::new(MOTION))).unwrap();
+    let lake = open(&store, Policies::default());
+    finish(&lake, &[FunctionName::AccelerometerLandingToTrusted]);
+
+    let (calls, _) = calls(&store, layout::TRUSTED_ACCELEROMETER, |_, _| false);
+    let saved = first(&calls, "put", layout::CURATED_REGISTER);
+    let later = &calls[saved..];
+    let (said, searched) = (first(later, "put", layout::OWNER_RUNS), first(later, "list", INDEX));
+    assert!(said < searched, "{later:?}");
+}
+
+#[test]
+fn what_somebody_died_before_saying_is_said_before_anything_is_decided() {
+    let store = landed();
+    let before =
+        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
+    finish(&open(&store, Policies::default()), &before);
+    let is_said =
+        |call: &str, key: &ObjectKey| call == "put" && key.after(layout::OWNER_RUNS).is_some();
+    let (_, failed) = calls(&store, layout::TRUSTED_CUSTOMER, is_said);
+    assert!(failed, "nothing was said");
+    assert!(!keys(&store, layout::CURATED_REGISTER).is_empty(), "it was decided");
+
+    let (calls, _) = calls(&store, layout::TRUSTED_CUSTOMER, |_, _| false);
+    let (said, decided) =
+        (first(&calls, "put", layout::OWNER_RUNS), first(&calls, "get", MANIFESTS));
+    assert!(said < decided, "{calls:?}");
+}
