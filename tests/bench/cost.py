@@ -135,9 +135,13 @@ WIDE, OVERLAPPED, COMPACTED, BETWEEN, WITHDRAWN = 675, 10, 50, 2, 4
 RECORDED = 2
 # How many objects that overlap are read at once (functions/lake/src/lake/bounds.rs, `concurrency`).
 AT_ONCE = 10
-# In how many parts of a register people are looked at one by one; of more, the runs are read
-# (`parts_looked_at`, there).
-LOOKED_AT = 12
+# In how many parts of a register people are looked at one by one (of more, the runs are read): at
+# the least, and one for so many parts there are (`parts_looked_at`, `parts_per_look`, there).
+LOOKED_AT, PARTS_PER_LOOK = 12, 128
+# What is looked at of each part: the consents, the curated register, and the version of
+# customer_trusted for who is not trusted; the owners. So many at once (`looks_at_once`, there).
+LOOKS = {"accelerometer": 3, "step trainer": 1}
+LOOKS_AT_ONCE = 32
 
 
 def of(change: dict) -> Counter[str]:
@@ -171,13 +175,12 @@ def parts_of(people: float, parts: int) -> float:
 
 
 def of_file(lake: dict, stream: str, people: float) -> Counter[str]:
-    """Calls of one landing object of readings: those of any, and what looks at further people take.
-
-    They grow with the parts, until what is read is the runs of all parts.
-    """
-    one, wide = of(lake[stream]), of(lake[f"wide {stream}"])
-    further = min(1.0, (parts_of(people, lake["parts"]) - 1) / LOOKED_AT)
-    return one + times(beyond(wide, one), further)
+    """Calls of one landing object of readings: looks at the parts of its people, or at the runs."""
+    parts = parts_of(people, lake["parts"])
+    if parts > max(LOOKED_AT, lake["parts"] // PARTS_PER_LOOK):
+        return of(lake[f"wide {stream}"])
+    looks = LOOKS[stream] * max(0.0, parts - 1)
+    return of(lake[stream]) + Counter(get=looks, waits=looks / LOOKS_AT_ONCE)
 
 
 def owners_bytes(load: Load, stream: str) -> float:
@@ -345,12 +348,12 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
   its manifest and its run of an index; what merging such runs takes is left in. Batching lowers it:
   what is derived in one invocation shares what it looks at.
 - **What grows**: an object with people in few parts of the registers looks at those, one by one;
-  with people in more than {looked_at}, at the runs of all parts, which are about as many objects: so
-  calls are interpolated between one person and that, and no more than those of {wide} people. Of a
-  million customers the runs have some 30 MB of consents, and of those who are curated 25 MB more,
-  which the measured lakes have not: they are added. An accelerometer object has the step trainer
-  objects of its time derived again, from all accelerometer objects of that time: the overlaps are an
-  input (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
+  with people in more than {looked_at}, and than one of {per_look}, at the runs of all parts, which
+  are about as many objects whatever the lake: so it is priced as the measured one of {wide} people.
+  Of a million customers the runs have some 30 MB of consents, and of those who are curated 25 MB
+  more, which the measured lakes have not: they are added. An accelerometer object has the step
+  trainer objects of its time derived again, from all accelerometer objects of that time: the
+  overlaps are an input (`--overlap-steps`, `--overlap-motion`), and the model's weakest one.
 - **The comparisons** of every hour list everything there is, a thousand objects a call, and look at
   what was delivered or derived again since the last, and at the witnesses of a part with a changed
   customer. They are the one line that follows the lake, not the change.
@@ -389,6 +392,7 @@ def document() -> str:
         steady=measured["source"],
         wide=WIDE,
         looked_at=LOOKED_AT,
+        per_look=PARTS_PER_LOOK,
         files=FILES_OF_A_PERSON,
         withdrawn=WITHDRAWN,
         prices_of=PRICES_OF,

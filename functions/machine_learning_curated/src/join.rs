@@ -173,8 +173,9 @@ impl<'a> Join<'a> {
 impl Known {
     /// Whose the devices of some step readings are, where only readings of the same person are paired.
     ///
-    /// The register is read after the step trainer object. That object is written again whenever an
-    /// owner of its devices changes, so that its version stands for what is read here.
+    /// The register is read after the step trainer object, where it is never older than what that was
+    /// derived from. That object is written again whenever an owner of its devices changes, so that its
+    /// version stands for what is read here.
     async fn of(&mut self, lake: &Lake, steps: &RecordBatch) -> Result<Option<&Owners>, Error> {
         if lake.settings.policies.pairing == Pairing::Timestamp {
             return Ok(None);

@@ -1,12 +1,13 @@
 //! What must hold after every step, as precisely as it can be checked.
 //!
 //! Privacy, of a function that admits readings by a register: (a) every row it writes is admitted
-//! by a version of the register that the invocation read after it first saw the target as it
-//! noted it; (b) once the revision of a row of the register is settled (applied, and none of the
-//! replay markers of its part left), no object holds rows that this row of the register does not
-//! admit, whoever writes. Of the customer tables: rows come from a version read likewise, and the
-//! source never goes back. Of machine_learning_curated: an object that is derived from its inputs
-//! as they are stays so until they change.
+//! by a version of a slim part of the register, or by what its runs say together, that the invocation
+//! read after it first saw the target as it noted it; whatever a part says, the runs say, or something
+//! newer; (b) once the revision of a row of the register is settled (applied, and none of the replay
+//! markers of its part left), no object holds rows that this row of the register does not admit,
+//! whoever writes. Of the customer tables: rows come from a version read likewise, and the source never
+//! goes back. Of machine_learning_curated: an object that is derived from its inputs as they are stays
+//! so until they change.
 //!
 //! Of compacted copies: a partition is led to rows only that its date had at some time, all of them,
 //! and nothing that a partition leads to changes.
