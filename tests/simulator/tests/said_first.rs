@@ -1,5 +1,5 @@
 //! Whoever asks for very many people reads what the runs say of them. So they say what was decided of
-//! people before anything else is decided of them.
+//! people before anything else is decided of them, and before the parts say it.
 
 mod small_lake;
 
@@ -10,9 +10,10 @@ use futures::executor::block_on;
 use lake::events::Message;
 use lake::key::ObjectKey;
 use lake::layout;
-use lake::policy::Policies;
+use lake::policy::{Pairing, Policies};
 use lake::store::{MemoryStore, Store, StoreError};
 use serde_json::json;
+use simulator::table::Derived;
 
 use self::small_lake::{finish, keys, open, put};
 
@@ -25,7 +26,8 @@ const TIME_MS: i64 = 1_687_050_000_000;
 /// A lake with readings of somebody who consents.
 fn landed() -> MemoryStore {
     let customer = json!({
-        "email": "a@test.com", "registrationDate": TIME_MS, "shareWithResearchAsOfDate": TIME_MS,
+        "email": "a@test.com", "serialNumber": "D", "registrationDate": TIME_MS,
+        "shareWithResearchAsOfDate": TIME_MS,
     });
     let motion = json!({"user": "a@test.com", "timestamp": TIME_MS, "x": 0.5, "y": 1, "z": 2});
     let store = MemoryStore::default();
@@ -97,4 +99,48 @@ fn what_somebody_died_before_saying_is_said_before_anything_is_decided() {
     let (said, decided) =
         (first(&calls, "put", layout::OWNER_RUNS), first(&calls, "get", MANIFESTS));
     assert!(said < decided, "{calls:?}");
+}
+
+/// The event of a landing object's first slice stands for all: but another may have come first since
+/// somebody died at it.
+#[test]
+fn delivered_again_any_slice_asks_for_everybody() {
+    let store = landed();
+    let before =
+        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
+    finish(&open(&store, Policies::default()), &before);
+    let was_first = keys(&store, layout::TRUSTED_ACCELEROMETER);
+    let earlier = json!({"user": "a@test.com", "timestamp": TIME_MS - 1, "x": 0, "y": 0, "z": 0});
+    put(&store, MOTION, earlier.to_string());
+    finish(&open(&store, Policies::default()), &before);
+    assert_ne!(keys(&store, layout::TRUSTED_ACCELEROMETER)[0], was_first[0], "another is first");
+
+    let again = vec![Message::to_look_at(&was_first)];
+    let outcome = block_on(CURATES.invoke_messages(&open(&store, Policies::default()), again));
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    assert_eq!(keys(&store, layout::CURATED_REGISTER).len(), 1, "nobody was asked for");
+}
+
+/// A step trainer object of many people may be derived from runs that are ahead of the parts.
+#[test]
+fn who_pairs_readings_of_a_person_reads_the_runs_and_not_the_parts() {
+    let step = json!({"sensorReadingTime": TIME_MS, "serialNumber": "D", "distanceFromObject": 3});
+    let store = landed();
+    put(&store, "landing/step_trainer/a.json", step.to_string());
+    let policies = Policies { pairing: Pairing::Customer, ..Policies::default() };
+    finish(&open(&store, policies), &FunctionName::ALL);
+    let rows = || {
+        let made = keys(&store, layout::CURATED_MACHINE_LEARNING);
+        let rows = |key| Derived::read(store.snapshot()[key].1.clone()).rows.len();
+        made.iter().map(rows).sum::<usize>()
+    };
+    assert_eq!(rows(), 1);
+    for prefix in [layout::OWNERS, layout::CURATED_MACHINE_LEARNING] {
+        keys(&store, prefix).iter().for_each(|key| block_on(store.delete(key)).unwrap());
+    }
+    let asked = vec![Message::to_look_at(&keys(&store, layout::TRUSTED_STEP_TRAINER))];
+    let function = FunctionName::MachineLearningCurated;
+    let outcome = block_on(function.invoke_messages(&open(&store, policies), asked));
+    assert!(outcome.errors.is_empty(), "{:?}", outcome.errors);
+    assert_eq!(rows(), 1, "paired by what the runs say");
 }
