@@ -348,8 +348,9 @@ measured calls, assumed times, list prices. Nothing was deployed in an account, 
   its manifest and its run of an index; what merging such runs takes is left in. Batching lowers it:
   what is derived in one invocation shares what it looks at.
 - **What grows**: an object with people in few parts of the registers looks at those, one by one;
-  with people in more than {looked_at}, and than one of {per_look}, at the runs of all parts, which
-  are about as many objects whatever the lake: so it is priced as the measured one of {wide} people.
+  with people in more than {looked_at} parts, and in more than a {per_look}th of all, at the runs of
+  all parts, which are about as many objects whatever the lake: so it is priced as the measured one
+  of {wide} people.
   Of a million customers the runs have some 30 MB of consents, and of those who are curated 25 MB
   more, which the measured lakes have not: they are added. An accelerometer object has the step
   trainer objects of its time derived again, from all accelerometer objects of that time: the
