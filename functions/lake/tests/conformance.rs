@@ -56,3 +56,26 @@ fn a_folder_refuses_keys_that_lead_out_of_it() {
         assert!(matches!(read, Err(StoreError::InvalidKey { .. })), "{key:?}");
     }
 }
+
+/// Runs are merged while others list them: each is written before those it stands for are deleted.
+#[test]
+fn a_listing_has_what_was_there_or_what_took_its_place() {
+    const TIMES: usize = 3_000;
+    each(|store| {
+        let key = |number: usize| ObjectKey::new(format!("runs/{number:08}"));
+        let put = |number| now(store.put(&key(number), Bytes::new(), Precondition::None)).unwrap();
+        put(0);
+        std::thread::scope(|scope| {
+            let replacing = scope.spawn(|| {
+                for number in 0..TIMES {
+                    put(number + 1);
+                    now(store.delete(&key(number))).unwrap();
+                }
+            });
+            while !replacing.is_finished() {
+                let page = now(store.list("runs/", None)).unwrap();
+                assert!(!page.objects.is_empty(), "there is always one");
+            }
+        });
+    });
+}

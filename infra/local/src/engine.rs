@@ -95,7 +95,8 @@ async fn invoke(lake: &Lake, queues: &Queues, batch: &Batch, effort: &Mutex<Effo
         .iter()
         .enumerate()
         .map(|(id, (key, asked))| {
-            (id.to_string(), events::object_event(BUCKET, key, true), asked.deliveries)
+            let deliveries = asked.deliveries.max(asked.is_begun.into());
+            (id.to_string(), events::object_event(BUCKET, key, true), deliveries)
         })
         .collect();
     let messages = bodies.iter().map(|(id, body, deliveries)| (id.as_str(), body, *deliveries));

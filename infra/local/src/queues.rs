@@ -26,8 +26,10 @@ type Keys = BTreeMap<ObjectKey, Asked>;
 /// What is known of a key that waits.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Asked {
-    /// How often it was delivered before.
+    /// How often it was delivered before, since it was announced.
     pub(crate) deliveries: u32,
+    /// Whether somebody may have begun it, and died.
+    pub(crate) is_begun: bool,
     /// Of its object, as it was written; 0 if that is not known.
     bytes: u64,
 }
@@ -116,7 +118,7 @@ impl Queues {
     /// Queues the key of an object of so many bytes for every function it wakes.
     pub(crate) fn announce(&self, key: &ObjectKey, bytes: u64) {
         for stage in ranked(key) {
-            self.push(stage, key.clone(), Asked { deliveries: 0, bytes });
+            self.push(stage, key.clone(), Asked { bytes, ..Asked::default() });
         }
     }
 
@@ -124,21 +126,21 @@ impl Queues {
     pub(crate) fn ask(&self, function: FunctionName, key: ObjectKey) {
         let ranked = ranked(&key);
         let stage = ranked.into_iter().find(|(woken, _)| *woken == function);
-        let asked = Asked { deliveries: 1, ..Asked::default() };
+        let asked = Asked { is_begun: true, ..Asked::default() };
         self.push(stage.unwrap_or((function, 0)), key, asked);
     }
 
     /// Puts a key back that could not be worked on.
     pub(crate) fn deliver_again(&self, batch: &Batch, key: ObjectKey, deliveries: u32) {
-        self.push(batch.stage, key, Asked { deliveries, ..Asked::default() });
+        self.push(batch.stage, key, Asked { deliveries, is_begun: true, bytes: 0 });
     }
 
     fn push(&self, stage: Stage, key: ObjectKey, asked: Asked) {
         let mut state = self.state();
         let waiting = state.waiting.entry(stage).or_default();
-        let known = waiting.get(&key).map(|known| known.deliveries);
-        let deliveries = asked.deliveries.max(known.unwrap_or(0));
-        waiting.insert(key, Asked { deliveries, ..asked });
+        let known = waiting.get(&key).copied();
+        let is_begun = asked.is_begun || known.is_some_and(|known| known.is_begun);
+        waiting.insert(key, Asked { is_begun, ..asked });
         state.queued += u64::from(known.is_none());
         drop(state);
         self.changed.notify_waiters();
@@ -489,7 +491,7 @@ mod tests {
     #[test]
     fn few_keys_are_shared_out_by_the_bytes_of_their_objects() {
         let keys = |sizes: &[u64]| -> Keys {
-            let asked = sizes.iter().map(|bytes| Asked { deliveries: 0, bytes: *bytes });
+            let asked = sizes.iter().map(|bytes| Asked { bytes: *bytes, ..Asked::default() });
             (0..).map(|number: u8| ObjectKey::new(number.to_string())).zip(asked).collect()
         };
         assert_eq!(first_share(&keys(&[1, 1, 1, 1]), 2), 2);

@@ -19,6 +19,7 @@ mod promises;
 pub mod reference;
 mod rest;
 mod run;
+mod said;
 mod store;
 pub mod table;
 pub mod workload;

@@ -1,8 +1,8 @@
 //! What must hold after every step, as precisely as it can be checked.
 //!
 //! Privacy, of a function that admits readings by a register: (a) every row it writes is admitted
-//! by a version of a slim part of the register, or by what its runs say together, that the invocation
-//! read after it first saw the target as it noted it; whatever a part says, the runs say, or something
+//! by a version of a slim part of the register, that the invocation read after it first saw the target as
+//! it noted it, or by what its runs said together since then; whatever a part says, the runs say, or something
 //! newer; (b) once the revision of a row of the register is settled (applied, and none of the replay
 //! markers of its part left), no object holds rows that this row of the register does not admit,
 //! whoever writes. Of the customer tables: rows come from a version read likewise, and the source never
@@ -192,8 +192,7 @@ fn part_of(world: &World, email: &str) -> Part {
 }
 
 fn accelerometer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checked {
-    let runs = observed.below_since(layout::CONSENT_RUNS, put.key, put.when);
-    let runs = world.bucket.runs::<ConsentRow>(runs);
+    let noted = observed.noted(put.key, put.when);
     for row in &world.bucket.derived(put.etag).rows {
         let part = part_of(world, row[0].as_text().unwrap_or_default());
         let consents = layout::consents(part);
@@ -205,7 +204,8 @@ fn accelerometer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Check
             let consents: Consents = world.bucket.slim(etag);
             admits(&consents.people)
         });
-        if !admitted && !admits(&runs) {
+        let mut said = world.consents_said.stood_since(noted);
+        if !admitted && !said.any(|(person, row)| admits(&[(*person, *row)].into())) {
             let what = format!("{} admits {row:?} against the consents it was derived by", put.key);
             return broken(Promise::Privacy, what);
         }
@@ -279,8 +279,7 @@ fn admits(world: &World, owner: &OwnerRow, row: &Row) -> bool {
 
 fn step_trainer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checked {
     let bucket = &world.bucket;
-    let runs = observed.below_since(layout::OWNER_RUNS, put.key, put.when);
-    let runs = bucket.runs::<OwnerRow>(runs);
+    let noted = observed.noted(put.key, put.when);
     for row in &bucket.derived(put.etag).rows {
         let admitted = bucket.all_parts().into_iter().any(|part| {
             observed.read_since(&layout::owners(part), put.key, put.when).any(|etag| {
@@ -288,7 +287,8 @@ fn step_trainer_put(world: &World, put: &Put<'_>, observed: &Observed) -> Checke
                 owners.people.values().any(|owner| admits(world, owner, row))
             })
         });
-        if !admitted && !runs.values().any(|owner| admits(world, owner, row)) {
+        let mut said = world.owners_said.stood_since(noted);
+        if !admitted && !said.any(|(_, owner)| admits(world, owner, row)) {
             let what = format!("{} admits {row:?} against the register it was derived by", put.key);
             return broken(Promise::Privacy, what);
         }

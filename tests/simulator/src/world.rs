@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chain::{FunctionName, woken_by};
 use lake::key::{ETag, ObjectKey};
 use lake::layout;
+use lake::registers::{ConsentRow, OwnerRow};
 use lake::store::{ByteRange, Precondition};
 use lake::tables::Stream;
 
@@ -17,6 +18,7 @@ use crate::choices::Choices;
 use crate::envelope::SCHEDULE;
 use crate::file::{CustomerEntry, Entry, File, Person};
 use crate::promises;
+use crate::said::Said;
 use crate::store::{Ask, Call, Reply, Slot};
 use crate::table::Row;
 use crate::workload::Setting;
@@ -124,6 +126,9 @@ pub(crate) struct World {
     pub(crate) now_ms: i64,
     pub(crate) files: BTreeMap<ETag, (Stream, File)>,
     pub(crate) delivered: Delivered,
+    /// What the runs ever said.
+    pub(crate) consents_said: Said<ConsentRow>,
+    pub(crate) owners_said: Said<OwnerRow>,
     pub(crate) clock: u64,
     pub(crate) faults_left: usize,
     /// Whether there may be objects that were derived under other policies.
@@ -152,6 +157,8 @@ impl World {
             pending: Vec::new(),
             current: 0,
             observed: BTreeMap::new(),
+            consents_said: Said::default(),
+            owners_said: Said::default(),
             partition_doubts: BTreeMap::new(),
             past: BTreeMap::new(),
             now_ms: 0,
@@ -196,6 +203,7 @@ impl World {
             (Call::Put(key, _, when), Reply::Put(_)) => {
                 let etag = self.bucket.objects[key].clone();
                 self.remember(key);
+                self.note_said(key, &etag);
                 if day_of(key).is_some() {
                     observed.written.push((key.clone(), etag.clone()));
                 }
@@ -257,6 +265,16 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Notes what a run says that was put.
+    fn note_said(&mut self, key: &ObjectKey, etag: &ETag) {
+        if key.after(layout::CONSENT_RUNS).is_some() {
+            self.consents_said.note(self.clock, self.bucket.runs([etag].into_iter()));
+        }
+        if key.after(layout::OWNER_RUNS).is_some() {
+            self.owners_said.note(self.clock, self.bucket.runs([etag].into_iter()));
         }
     }
 
@@ -357,9 +375,7 @@ impl Observed {
     fn look(&mut self, clock: u64, key: &ObjectKey, etag: Option<ETag>, noted: bool) {
         let watched = [
             layout::CONSENTS,
-            layout::CONSENT_RUNS,
             layout::OWNERS,
-            layout::OWNER_RUNS,
             layout::TRUSTED_CUSTOMER,
             "state/customer/register/",
         ];
@@ -385,21 +401,8 @@ impl Observed {
         reads.filter(move |(clock, _)| *clock >= since).map(|(_, etag)| etag)
     }
 
-    /// The versions of all objects below a prefix that were read since then.
-    pub(crate) fn below_since<'a>(
-        &'a self,
-        prefix: &'a str,
-        target: &ObjectKey,
-        when: &Precondition,
-    ) -> impl Iterator<Item = &'a ETag> {
-        let since = self.noted(target, when);
-        let below = self.reads.iter().filter(move |(key, _)| key.after(prefix).is_some());
-        let reads = below.flat_map(|(_, reads)| reads);
-        reads.filter(move |(clock, _)| *clock >= since).map(|(_, etag)| etag)
-    }
-
     /// When a target was first seen as it was noted.
-    fn noted(&self, target: &ObjectKey, when: &Precondition) -> u64 {
+    pub(crate) fn noted(&self, target: &ObjectKey, when: &Precondition) -> u64 {
         let noted = match when {
             Precondition::IfMatch(etag) => Some(etag.clone()),
             _ => None,

@@ -28,6 +28,8 @@ use crate::key::{ETag, ObjectKey};
 const CHUNK_BYTES: usize = 1 << 17;
 const PAGE_MAX: usize = 64 << 10;
 const STRIPES: usize = 64;
+/// How often the names in a folder are read, whose files vanish while they are looked at.
+const LISTINGS_MAX: usize = 64;
 /// A folder may be pruned between its making and its use; this often at the most.
 const PARENT_ATTEMPTS_MAX: usize = 16;
 /// Folders this far below the root stay when they are empty (`landing/customer`).
@@ -205,6 +207,9 @@ impl FolderStore {
 
     /// Collects the files below `folder`, in key order, until `page` is full; says whether more
     /// follow.
+    ///
+    /// Names are read before files are looked at. Where one vanished in between, another may have taken
+    /// its place that was not there yet: so that the names are read again.
     fn walk(
         &self,
         folder: &str,
@@ -212,9 +217,27 @@ impl FolderStore {
         after: &str,
         page: &mut Vec<ObjectMeta>,
     ) -> io::Result<bool> {
+        let before = page.len();
+        for _ in 0..LISTINGS_MAX {
+            if let Some(more) = self.walk_once(folder, prefix, after, page)? {
+                return Ok(more);
+            }
+            page.truncate(before);
+        }
+        Err(io::Error::other(format!("{folder}: its files vanish while they are listed")))
+    }
+
+    /// The same; `None` if a file vanished.
+    fn walk_once(
+        &self,
+        folder: &str,
+        prefix: &str,
+        after: &str,
+        page: &mut Vec<ObjectMeta>,
+    ) -> io::Result<Option<bool>> {
         let mut entries = Vec::new();
         let listing = match fs::read_dir(self.root.join(folder)) {
-            Err(error) if missing(&error) => return Ok(false),
+            Err(error) if missing(&error) => return Ok(Some(false)),
             listing => listing?,
         };
         for entry in listing {
@@ -239,16 +262,18 @@ impl FolderStore {
         for (key, is_folder, entry) in entries {
             if is_folder {
                 if self.walk(&key, prefix, after, page)? {
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
             } else if let Some(metadata) = look(&entry.path())? {
                 if page.len() == PAGE_MAX {
-                    return Ok(true);
+                    return Ok(Some(true));
                 }
                 page.push(meta(&ObjectKey::new(key), &metadata));
+            } else if fs::symlink_metadata(entry.path()).is_err_and(|error| missing(&error)) {
+                return Ok(None);
             }
         }
-        Ok(false)
+        Ok(Some(false))
     }
 }
 
