@@ -189,8 +189,9 @@ impl Home {
         let mut lake = opened.map_err(|error| self.refused(error))?;
         lake.bounds.cache_bytes_max = CACHE_BYTES_MAX;
         lake.bounds.kept_when_written = &READ_NEXT;
-        // In a folder a look costs less than to be listed.
+        // In a folder a look costs less than to be listed, and than to read what others need not.
         lake.bounds.looks_per_page = usize::MAX;
+        lake.bounds.parts_looked_at = usize::MAX;
         // What is uploaded is written to a file at once.
         lake.bounds.upload_bytes_max = 0;
         // Nobody ends this process when its time is over.
