@@ -186,13 +186,15 @@ impl Parts {
     ///
     /// Measured in a lake of a million, by `tests/bench/increment`:
     ///
-    /// | people of a part | one customer: KB written | instructions | 675 people: GETs | MB read |
-    /// |---|---|---|---|---|
-    /// | 977 | 358 | 93 M | 1,539 | 78 |
-    /// | 488 | 180 | 47 M | 1,771 | 46 |
-    /// | 244 | 99 | 26 M | 1,924 | 25 |
-    /// | 122 | 50 | 14 M | 1,977 | 13 |
-    /// | 61 | 27 | 8 M | 2,009 | 7 |
+    /// | people of a part | one customer: KB written | instructions |
+    /// |---|---|---|
+    /// | 977 | 358 | 93 M |
+    /// | 488 | 180 | 47 M |
+    /// | 244 | 99 | 26 M |
+    /// | 122 | 50 | 14 M |
+    /// | 61 | 27 | 8 M |
+    ///
+    /// What many people at once take does not depend on it: of them the runs of all parts are read.
     ///
     /// Fewer yet would make a change cheaper, but the tables of customers have an object for each part,
     /// and whoever queries them reads all. The local command, which is used for bulk loads, takes a

@@ -14,9 +14,9 @@
 //! something newer; and who died in between finds the part behind its register, and adds the run again.
 //!
 //! Who reads parts after somebody has read the runs may know less. Therefore which of the two is read
-//! depends on the people and the number of parts alone: of one version of a landing object always the same,
-//! or, should more people be found, once the parts and ever after the runs. And who depends on what others derived
-//! from either reads [the runs](rows_of_runs).
+//! depends on the people and the number of parts alone: of one version of a landing object always the
+//! same, or, should more people be found, once the parts and ever after the runs. And who depends on what
+//! others derived from either reads [the runs](rows_of_runs).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
