@@ -10,6 +10,7 @@ use customer_landing_to_trusted::CustomerLandingToTrusted;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use lake::catalog::StoreCatalog;
+use lake::events::Delivery;
 use lake::function::Function;
 use lake::key::ObjectKey;
 use lake::lake::Lake;
@@ -46,7 +47,8 @@ impl Landing {
         let customers = landing.land("landing/customer/", feeds::lines(Stream::Customer));
         landing.runtime.block_on(async {
             let lake = &landing.lake;
-            let plan = CustomerLandingToTrusted.plan(lake, &customers).await.expect("a plan");
+            let plan = CustomerLandingToTrusted.plan(lake, &customers, Delivery::First);
+            let plan = plan.await.expect("a plan");
             for (part, details) in plan.units {
                 CustomerLandingToTrusted.work(lake, &part, details).await.expect("a part");
             }
