@@ -13,6 +13,8 @@ mod curate;
 mod look;
 mod presence;
 mod project;
+#[cfg(test)]
+mod small;
 mod transform;
 mod unfinished;
 mod wide;
@@ -26,7 +28,7 @@ use lake::key::{ETag, KeyHash, ObjectKey, Part, Source};
 use lake::lake::{Lake, Versioned};
 use lake::landing::row_bytes;
 use lake::layout::{self, Slice};
-use lake::manifest::{self, Manifest};
+use lake::manifest;
 use lake::object::{self, Rows};
 use lake::report::Report;
 use lake::store::{ByteRange, Object};
@@ -59,8 +61,8 @@ impl Function for CustomerTrustedToCurated {
 
     /// A part of customer_trusted is followed whole; the first accelerometer object of a landing object
     /// asks again for every person its source ever named, not only for those still in it, of whom
-    /// something may have to be decided. The others
-    /// would ask the same: of a landing object with hundreds of days, hundreds of times.
+    /// something may have to be decided. The others would ask the same: of a landing object with hundreds
+    /// of days, hundreds of times.
     async fn plan(
         &self,
         lake: &Lake,
@@ -74,11 +76,11 @@ impl Function for CustomerTrustedToCurated {
             return Ok(Plan::nothing());
         };
         let manifest = manifest::load(lake, Stream::Accelerometer, slice.source).await?;
-        let stands_for_all = |manifest: &Manifest| manifest.lead() == Some(slice);
-        // Another may have come first since it was delivered for the first time.
-        let asks = |manifest: &Manifest| delivery == Delivery::Again || stands_for_all(manifest);
-        let manifest = manifest.filter(|manifest| asks(&manifest.value));
         let Some(manifest) = manifest else { return Ok(Plan::nothing()) };
+        // Delivered again, another may have come first since it was delivered for the first time.
+        if delivery == Delivery::First && manifest.value.lead() != Some(slice) {
+            return Ok(Plan::nothing());
+        }
         let mut parts: BTreeMap<Part, Vec<Asked>> = BTreeMap::new();
         for person in wide::to_decide(lake, &manifest.value, delivery).await? {
             let asked = parts.entry(person.part(lake.settings.parts)).or_default();

@@ -173,25 +173,14 @@ async fn ask(
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use lake::catalog::StoreCatalog;
-    use lake::key::{LakeKey, Parts, Revision};
+    use lake::key::Revision;
     use lake::lake::Put;
     use lake::policy::Policies;
     use lake::registers::{CuratedRow, TrustedPart, TrustedRow};
-    use lake::store::{MemoryStore, Precondition};
+    use lake::store::Precondition;
 
     use super::*;
-
-    /// Nothing in memory ever waits.
-    fn done<T>(future: impl Future<Output = T>) -> T {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => done,
-            Poll::Pending => panic!("it waits"),
-        }
-    }
+    use crate::small::{self, done};
 
     /// A lake with one part.
     struct Small {
@@ -202,12 +191,7 @@ mod tests {
 
     impl Small {
         fn new(looks_per_page: usize) -> Self {
-            let store = Arc::new(MemoryStore::default());
-            let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
-            let key = LakeKey::new(&[1; 16]).unwrap();
-            let parts = Parts::try_from(1).unwrap();
-            let opened = Lake::open(store, catalog, key, parts, Policies::default());
-            let mut lake = done(opened).unwrap();
+            let mut lake = small::open(Policies::default());
             lake.bounds.looks_per_page = looks_per_page;
             Self { person: lake.key.person("ada@test.com"), lake, register: None }
         }

@@ -76,12 +76,12 @@ fn changed(
 async fn project_owners(
     lake: &Lake,
     part: Part,
-    found: Option<&(ETag, Revision)>,
+    noted: &Noted,
     register: &CuratedRegister,
 ) -> Result<bool, Error> {
     let key = layout::owners(part);
-    let known = found.map_or(Revision(0), |(_, revision)| *revision);
-    if found.is_some() && known >= register.revision {
+    let (etag, known) = (noted.owners.as_ref().map(|(etag, _)| etag), noted.said());
+    if etag.is_some() && known >= register.revision {
         return Ok(known == register.revision);
     }
     let devices = register.people.iter().filter(|(_, row)| row.revision > known);
@@ -92,7 +92,7 @@ async fn project_owners(
     let owners = Owners { revision: register.revision, people: people.collect() };
     let announced = slim::announce(lake, changed(register, known));
     let (devices, announced) = try_join!(devices, announced)?;
-    let save = slim::save(lake, &key, &owners, found.map(|(etag, _)| etag));
+    let save = slim::save(lake, &key, &owners, etag);
     Ok(devices.then(announced.then(save)).await? != Put::Moved)
 }
 
@@ -104,8 +104,8 @@ pub(crate) async fn project(
     noted: &Noted,
     register: &CuratedRegister,
 ) -> Result<Result<Report, &'static str>, Error> {
-    let Noted { target, owners } = noted;
-    if !project_owners(lake, part, owners.as_ref(), register).await? {
+    let target = &noted.target;
+    if !project_owners(lake, part, noted, register).await? {
         return Ok(Err("the owners"));
     }
     let version = version(lake, register);

@@ -2,7 +2,7 @@
 //! further readings of people who have some, nobody.
 //!
 //! The parts of the curated register are as many as the people, where there are many customers. So what
-//! was said of them last is read at once ([`slim::rows_of_many`]), and only the others' parts are looked
+//! was said of them last is read at once ([`slim::rows_of_runs`]), and only the others' parts are looked
 //! at. Why that is enough, though it may be out of date:
 //!
 //! - **Whoever is curated**, and of whom the landing object has readings that their consent covers, stays
@@ -34,17 +34,14 @@ pub(crate) async fn to_decide(
     manifest: &Manifest,
     delivery: Delivery,
 ) -> Result<Vec<KeyHash>, Error> {
-    let people = || manifest.keys.keys();
-    if delivery == Delivery::Again {
-        return Ok(people().copied().collect());
+    let people = || manifest.keys.keys().map(slim::half);
+    if delivery == Delivery::Again || !slim::are_many(lake, people()) {
+        return Ok(manifest.keys.keys().copied().collect());
     }
     let (owners, consents) = try_join!(
-        slim::rows_of_many::<OwnerRow>(lake, people()),
-        slim::rows_of_many::<ConsentRow>(lake, people()),
+        slim::rows_of_runs::<OwnerRow>(lake, people()),
+        slim::rows_of_runs::<ConsentRow>(lake, people()),
     )?;
-    let Some((owners, consents)) = owners.zip(consents) else {
-        return Ok(people().copied().collect());
-    };
     let is_certain = |(person, span): (&KeyHash, &Option<Span>)| {
         let since_ms = consents.get(person).and_then(|row| row.since_ms);
         let Some(since_ms) = since_ms else { return span.is_some() };
@@ -58,34 +55,17 @@ pub(crate) async fn to_decide(
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::sync::Arc;
-    use std::task::{Context, Poll, Waker};
-
-    use lake::catalog::StoreCatalog;
-    use lake::key::{LakeKey, ObjectKey, Parts, Revision};
+    use lake::key::{ObjectKey, Revision};
     use lake::manifest::Content;
     use lake::policy::{Consent, Policies};
     use lake::registers::Owner;
-    use lake::store::MemoryStore;
 
     use super::*;
-
-    /// Nothing in memory ever waits.
-    fn done<T>(future: impl Future<Output = T>) -> T {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => done,
-            Poll::Pending => panic!("it waits"),
-        }
-    }
+    use crate::small::{self, done};
 
     fn open() -> Lake {
-        let store = Arc::new(MemoryStore::default());
-        let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
-        let key = LakeKey::new(&[1; 16]).unwrap();
-        let parts = Parts::try_from(1).unwrap();
         let policies = Policies { consent: Consent::AsOf, ..Policies::default() };
-        let mut lake = done(Lake::open(store, catalog, key, parts, policies)).unwrap();
+        let mut lake = small::open(policies);
         (lake.bounds.parts_looked_at, lake.bounds.parts_per_look) = (0, usize::MAX);
         lake
     }

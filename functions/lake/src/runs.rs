@@ -105,17 +105,11 @@ pub struct Runs<'a, E> {
 }
 
 /// A run as it was listed.
-#[derive(Debug)]
+#[derive(Clone)]
 struct Run<E> {
     meta: ObjectMeta,
     generation: u32,
     entry: PhantomData<E>,
-}
-
-impl<E> Clone for Run<E> {
-    fn clone(&self) -> Self {
-        Self { meta: self.meta.clone(), generation: self.generation, entry: PhantomData }
-    }
 }
 
 impl<E: Entry> Rows for Run<E> {
@@ -239,7 +233,7 @@ impl<'a, E: Entry> Runs<'a, E> {
 
 /// The runs to merge into one: those that were added, once they are many, and larger ones as long as
 /// they are not much larger than all those before.
-fn to_merge<E>(lake: &Lake, runs: &[Run<E>]) -> Option<Vec<Run<E>>> {
+fn to_merge<E: Entry>(lake: &Lake, runs: &[Run<E>]) -> Option<Vec<Run<E>>> {
     let (added, mut merged): (Vec<Run<E>>, Vec<Run<E>>) =
         runs.iter().cloned().partition(|run| run.generation == 0);
     if added.len() < lake.bounds.runs_max {

@@ -162,9 +162,7 @@ pub(crate) fn failed(error: ArrowError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
+    use futures::FutureExt;
     use lake::catalog::StoreCatalog;
     use lake::key::{LakeKey, ObjectKey, Parts};
     use lake::policy::Policies;
@@ -178,10 +176,7 @@ mod tests {
 
     /// Nothing in memory ever waits.
     fn done<T>(future: impl Future<Output = T>) -> T {
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => done,
-            Poll::Pending => panic!("it waits"),
-        }
+        future.now_or_never().expect("it waits")
     }
 
     /// A step reading in each stretch of time, in which very many others have readings.

@@ -18,6 +18,9 @@ use simulator::table::Derived;
 use self::small_lake::{finish, keys, open, put};
 
 const CURATES: FunctionName = FunctionName::CustomerTrustedToCurated;
+/// Those before it.
+const BEFORE: [FunctionName; 2] =
+    [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
 const MOTION: &str = "landing/accelerometer/a.json";
 const MANIFESTS: &str = "state/accelerometer/manifests/";
 const INDEX: &str = "state/accelerometer/index/";
@@ -86,9 +89,7 @@ fn who_lost_their_witness_is_said_before_another_is_looked_for_again() {
 #[test]
 fn what_somebody_died_before_saying_is_said_before_anything_is_decided() {
     let store = landed();
-    let before =
-        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
-    finish(&open(&store, Policies::default()), &before);
+    finish(&open(&store, Policies::default()), &BEFORE);
     let is_said =
         |call: &str, key: &ObjectKey| call == "put" && key.after(layout::OWNER_RUNS).is_some();
     let (_, failed) = calls(&store, layout::TRUSTED_CUSTOMER, is_said);
@@ -106,13 +107,11 @@ fn what_somebody_died_before_saying_is_said_before_anything_is_decided() {
 #[test]
 fn delivered_again_any_slice_asks_for_everybody() {
     let store = landed();
-    let before =
-        [FunctionName::CustomerLandingToTrusted, FunctionName::AccelerometerLandingToTrusted];
-    finish(&open(&store, Policies::default()), &before);
+    finish(&open(&store, Policies::default()), &BEFORE);
     let was_first = keys(&store, layout::TRUSTED_ACCELEROMETER);
     let earlier = json!({"user": "a@test.com", "timestamp": TIME_MS - 1, "x": 0, "y": 0, "z": 0});
     put(&store, MOTION, earlier.to_string());
-    finish(&open(&store, Policies::default()), &before);
+    finish(&open(&store, Policies::default()), &BEFORE);
     assert_ne!(keys(&store, layout::TRUSTED_ACCELEROMETER)[0], was_first[0], "another is first");
 
     let again = vec![Message::to_look_at(&was_first)];

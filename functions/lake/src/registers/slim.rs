@@ -18,7 +18,7 @@
 //! same, or, should more people be found, once the parts and ever after the runs. And who depends on what
 //! others derived from either reads [the runs](rows_of_runs).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -195,22 +195,32 @@ pub async fn announce<'a, R: SlimRow>(
     runs::<R>(lake).add(R::Entry::all_in(&bytes).to_vec()).await
 }
 
+/// Each of some people once, sorted: those of one part follow upon each other.
+fn distinct(people: impl IntoIterator<Item = Half>) -> Vec<Half> {
+    let mut people: Vec<Half> = people.into_iter().collect();
+    people.sort_unstable();
+    people.dedup();
+    people
+}
+
+/// Sorted people by the part that says of them.
+fn by_part<'a>(lake: &Lake, people: &'a [Half]) -> impl Iterator<Item = &'a [Half]> {
+    people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b))
+}
+
 /// The rows of some people; and, very seldom, of others. Of people in many parts, the runs are read; else
 /// the parts: a small one, or for many people, whole, and it is kept; of a large one the rows alone.
 pub async fn rows<R: SlimRow>(
     lake: &Lake,
     people: impl IntoIterator<Item = Half>,
 ) -> Result<BTreeMap<KeyHash, R>, Error> {
-    let mut people: Vec<Half> = people.into_iter().collect();
-    people.sort_unstable();
-    people.dedup();
-    let by_part = people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b));
-    let wanted: Vec<(ObjectKey, Vec<Half>)> = by_part
-        .map(|people| (layout::slim_part(R::PARTS, part_of(lake, &people[0])), people.to_vec()))
-        .collect();
-    if are_many(lake, wanted.len()) {
+    let people = distinct(people);
+    if are_many_parts(lake, by_part(lake, &people).count()) {
         return rows_of_runs(lake, people).await;
     }
+    let wanted: Vec<(ObjectKey, Vec<Half>)> = by_part(lake, &people)
+        .map(|people| (layout::slim_part(R::PARTS, part_of(lake, &people[0])), people.to_vec()))
+        .collect();
     let found: Vec<Vec<(KeyHash, R)>> = stream::iter(wanted)
         .map(|(key, people)| async move { rows_in(lake, &key, &people).await })
         .buffered(lake.bounds.looks_at_once)
@@ -219,25 +229,16 @@ pub async fn rows<R: SlimRow>(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Whether people in so many parts are so many that the runs are read. How large these are is reckoned from
-/// the number of parts, which suits the customers: it must not depend on what is there now.
-fn are_many(lake: &Lake, parts: usize) -> bool {
-    let all = usize::from(u16::from(lake.settings.parts));
-    parts > lake.bounds.parts_looked_at.max(all / lake.bounds.parts_per_look.max(1))
+/// Whether people are in so many parts that the runs are read.
+pub fn are_many(lake: &Lake, people: impl IntoIterator<Item = Half>) -> bool {
+    are_many_parts(lake, by_part(lake, &distinct(people)).count())
 }
 
-/// The rows of people, if they are so many that the runs are read; `None` where looks at parts cost less.
-pub async fn rows_of_many<R: SlimRow>(
-    lake: &Lake,
-    people: impl IntoIterator<Item = &KeyHash>,
-) -> Result<Option<BTreeMap<KeyHash, R>>, Error> {
-    let people: BTreeSet<Half> = people.into_iter().map(half).collect();
-    let people: Vec<Half> = people.into_iter().collect();
-    let parts = people.chunk_by(|a, b| part_of(lake, a) == part_of(lake, b)).count();
-    if !are_many(lake, parts) {
-        return Ok(None);
-    }
-    rows_of_runs(lake, people).await.map(Some)
+/// Whether so many parts are so many that the runs are read. How large these are is reckoned from the number
+/// of all parts, which suits the customers: it must not depend on what is there now.
+fn are_many_parts(lake: &Lake, parts: usize) -> bool {
+    let all = usize::from(u16::from(lake.settings.parts));
+    parts > lake.bounds.parts_looked_at.max(all / lake.bounds.parts_per_look.max(1))
 }
 
 /// The rows of some people in the runs, where they are never older than in the parts; and, very seldom, of
@@ -246,15 +247,14 @@ pub async fn rows_of_runs<R: SlimRow>(
     lake: &Lake,
     people: impl IntoIterator<Item = Half>,
 ) -> Result<BTreeMap<KeyHash, R>, Error> {
-    let people: BTreeSet<u64> = people.into_iter().map(u64::from_be_bytes).collect();
-    let people: Vec<u64> = people.into_iter().collect();
+    let people: Vec<u64> = distinct(people).into_iter().map(u64::from_be_bytes).collect();
     let found = runs::<R>(lake).find(&people).await?;
     // They are sorted by person, then by revision: the last one of each stands.
     let unreadable = || unreadable(&ObjectKey::new(R::RUNS));
     rows_of_run(R::Entry::bytes_of(&found)).ok_or_else(unreadable)
 }
 
-/// The part that says of a person; those of one part follow upon each other.
+/// The part that says of a person.
 fn part_of(lake: &Lake, person: &Half) -> Part {
     let mut hash = [0; 16];
     hash[..8].copy_from_slice(person);
