@@ -179,24 +179,6 @@ impl<'a> Draft<'a> {
         self.pieces.write(&encoded).await
     }
 
-    /// Adds rows as row groups, of half of what may be held each.
-    pub async fn row_groups(
-        &mut self,
-        lake: &Lake,
-        rows: Waiting,
-        time_column: &str,
-    ) -> Result<(), Error> {
-        let mut group = Waiting::default();
-        for batch in rows.batches {
-            group.push(batch);
-            if group.is_full(lake) {
-                let full = std::mem::take(&mut group).batches;
-                self.row_group(full, time_column).await?;
-            }
-        }
-        self.row_group(group.batches, time_column).await
-    }
-
     /// Makes the target what was written; `None` if it moved since it was noted.
     pub async fn complete(
         mut self,
@@ -246,13 +228,6 @@ impl Waiting {
         self.rows += batch.num_rows();
         self.bytes += row_bytes(&batch);
         self.batches.push(batch);
-    }
-
-    /// Adds other rows that wait.
-    pub fn append(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.bytes += other.bytes;
-        self.batches.extend(other.batches);
     }
 
     /// Whether they are enough for a row group.

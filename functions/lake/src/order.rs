@@ -37,7 +37,7 @@ impl Place {
     }
 }
 
-/// All rows of some batches, in order, in one.
+/// All rows of some batches, which may have numbers in place of texts, in order, in one.
 pub fn in_order(
     schema: &SchemaRef,
     batches: &[RecordBatch],
@@ -47,6 +47,7 @@ pub fn in_order(
     let times =
         |batch: &RecordBatch| batch.column(time).as_primitive::<Int64Type>().values().clone();
     if let [batch] = batches
+        && schema.contains(batch.schema_ref())
         && times(batch).is_sorted_by(|a, b| a < b)
     {
         return batch.clone().with_schema(schema.clone());

@@ -28,6 +28,8 @@ const KEY_BYTES: usize = 32;
 /// over and over while it runs through whole feeds: over those of 136,000 customers it took 8.1 s with
 /// 16 parts of 8,500 people, 8.6 with 128, and 9.6 with 512.
 const IN_BULK: u64 = 16;
+/// Bytes of an upload that are written at once. As many as a landing object has days wait.
+const PIECE_BYTES: usize = 64 << 10;
 /// One process works on all six functions' documents: room for the registers of a million people.
 const CACHE_BYTES_MAX: usize = 1 << 30;
 /// By machine_learning_curated.
@@ -192,8 +194,9 @@ impl Home {
         // In a folder a look costs less than to be listed, and than to read what others need not.
         lake.bounds.looks_per_page = usize::MAX;
         lake.bounds.parts_looked_at = usize::MAX;
-        // What is uploaded is written to a file at once.
+        // What is uploaded is written to a file at once, and there is no least size of it.
         lake.bounds.upload_bytes_max = 0;
+        lake.bounds.piece_bytes = PIECE_BYTES;
         // Nobody ends this process when its time is over.
         lake.bounds.compacted_date_bytes_max = u64::MAX;
         lake.clock = Arc::new(now_ms);

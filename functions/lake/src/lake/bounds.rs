@@ -78,12 +78,13 @@ pub struct Bounds {
     /// with as they pass.
     pub held_bytes_max: u64,
     /// The same of readings, with their places in order: they are held with numbers in place of texts,
-    /// and where a day has more than a row group of them, they are copied a row group at a time.
+    /// and where a day has more than a row group of them, they are copied a row group at a time. Where
+    /// they pass, two thirds of what the days leave of it that are open.
     pub held_readings_bytes_max: u64,
     /// How many of the largest objects may be held at once.
     pub large_max: usize,
-    /// Memory that all uploads of one pass over an object may take, bytes; what does not fit is
-    /// left to another pass. Where nothing is uploaded so, what customer records may take that wait.
+    /// Memory that all days of one pass over an object may take, with their uploads, bytes; what does not
+    /// fit is left to another pass. Where nothing is uploaded so, what customer records may take that wait.
     pub open_bytes_max: u64,
     /// What the store holds back of an upload at the most, beside the piece it is given, bytes.
     pub upload_bytes_max: u64,

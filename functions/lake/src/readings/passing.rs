@@ -1,21 +1,23 @@
 //! Deriving the days of a landing object that is too large to be held, as it passes again.
 //!
-//! Admitted rows wait in buckets, one for each stretch of a day; the largest becomes a row group
-//! when what waits is as much as may be held. So a row group covers a stretch of time, though the
-//! landing object be in any order, and machine_learning_curated reads few of them for each other.
-//! What uploads hold is bounded too: days that do not fit wait for another pass.
+//! Admitted rows wait in buckets, one for each stretch of a day, with numbers in place of texts; the
+//! largest becomes a row group when what waits is as much as may be held beside the uploads. So a row
+//! group covers a stretch of time, though the landing object be in any order, and
+//! machine_learning_curated reads few of them for each other. What uploads hold is bounded too: days
+//! that do not fit wait for another pass.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow_array::{RecordBatch, UInt32Array};
-use arrow_select::take::take_record_batch;
+use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow_select::interleave::interleave_record_batch;
 
 use super::Rule;
-use super::sorted::{Admitted, Sorted, keyed};
+use super::sorted::{Admitted, Sorted, failed, keyed, with_owners, with_texts};
 use crate::derivation::{Draft, Settled, Target, Waiting};
 use crate::error::Error;
 use crate::key::ObjectKey;
-use crate::lake::Lake;
+use crate::lake::{Bounds, Lake};
 use crate::landing::{Piece, Records};
 use crate::layout::{DAY_MS, ReadingDate, Span};
 use crate::object::{Ledger, Version};
@@ -25,6 +27,11 @@ use crate::report::Report;
 const BUCKETS: usize = 32;
 /// Bytes that a row takes encoded, at most about: a time and three doubles that do not compress.
 const ENCODED_ROW_BYTES: u64 = 40;
+/// Bytes that a day takes that is being written, whatever its rows: those of an encoder.
+const DRAFT_BYTES: u64 = 24 << 10;
+/// Readings that are dealt out at once, or a batch more: beside its rows, what a bucket is dealt takes
+/// as much as some thirty of them.
+const DEALT_ROWS: usize = 64 << 10;
 
 /// A day to derive.
 pub(super) struct Wanted<'a> {
@@ -42,8 +49,7 @@ pub(super) fn passes<'a>(
     let mut passes: Vec<Vec<Wanted<'a>>> = Vec::new();
     let mut left = 0;
     for day in days {
-        let upload = lake.bounds.upload_bytes_max + lake.bounds.piece_bytes as u64;
-        let takes = upload.min(sorted.records(day.date) * ENCODED_ROW_BYTES);
+        let takes = open_bytes(lake, sorted, day.date);
         match passes.last_mut() {
             Some(pass) if takes <= left => {
                 pass.push(day);
@@ -56,6 +62,12 @@ pub(super) fn passes<'a>(
         }
     }
     passes
+}
+
+/// What a day takes at the most while it is written.
+fn open_bytes(lake: &Lake, sorted: &Sorted, date: ReadingDate) -> u64 {
+    let upload = lake.bounds.upload_bytes_max + lake.bounds.piece_bytes as u64;
+    upload.min(sorted.records(date) * ENCODED_ROW_BYTES) + DRAFT_BYTES
 }
 
 /// Derives days as the landing object passes; `None` if it, or a target, moved.
@@ -73,21 +85,28 @@ pub(super) async fn derive<R: Rule>(
     let Some(mut records) = opened.filter(|opened| Some(opened.version()) == noted.as_ref()) else {
         return Ok(None);
     };
-    let mut pass = Pass::begin(lake, R::TIME_COLUMN, days, version, R::TABLE)?;
+    let mut pass = Pass::begin::<R>(lake, sorted, days, version)?;
     while let Some(piece) = records.next().await? {
         let Piece::Batch(batch) = piece else { continue };
         let Some((owners, _)) = keyed::<R>(&batch) else { continue };
         let numbers = sorted.owners().numbers::<R>(lake, owners);
         // Whoever is in the object was numbered when it passed first.
-        pass.admit::<R>(&batch, &numbers, from)?;
-        pass.write(lake).await?;
+        pass.admit::<R>(&batch, numbers, from)?;
+        pass.write::<R>(lake).await?;
     }
-    pass.complete(lake, report).await
+    pass.complete::<R>(lake, report).await
 }
 
 struct Pass<'a> {
-    time_column: &'static str,
+    /// What the numbers of owners stand for.
+    texts: ArrayRef,
+    /// How much may wait, bytes. In pieces it takes half as much again.
+    waiting_bytes_max: u64,
     days: Vec<Day<'a>>,
+    /// Readings with numbers in place of their owners' texts.
+    undealt: Vec<RecordBatch>,
+    /// Numbers of those that are admitted, by batch and row, for each day and bucket.
+    kept: BTreeMap<(usize, usize), Vec<(usize, usize)>>,
     /// Number of a day in `days`, by the number of the day in the calendar.
     numbers: BTreeMap<i64, usize>,
 }
@@ -100,6 +119,11 @@ struct Day<'a> {
 }
 
 impl Day<'_> {
+    async fn row_group<R: Rule>(&mut self, rows: Waiting, texts: &ArrayRef) -> Result<(), Error> {
+        let named = rows.batches.iter().map(|batch| with_texts::<R>(batch, texts));
+        self.draft.row_group(named.collect::<Result<_, _>>()?, R::TIME_COLUMN).await
+    }
+
     /// The stretch of the day a time falls into.
     fn bucket(&self, time_ms: i64) -> usize {
         let count = self.buckets.len() as i128;
@@ -110,54 +134,73 @@ impl Day<'_> {
 }
 
 impl<'a> Pass<'a> {
-    fn begin(
+    fn begin<R: Rule>(
         lake: &Lake,
-        time_column: &'static str,
+        sorted: &Sorted,
         days: Vec<Wanted<'a>>,
         version: &Version,
-        table: &'static crate::tables::Table,
     ) -> Result<Self, Error> {
+        let Bounds { held_bytes_max, held_readings_bytes_max, .. } = lake.bounds;
+        let open_bytes = days.iter().map(|day| open_bytes(lake, sorted, day.date)).sum();
+        let waiting_bytes_max = 2 * held_readings_bytes_max.saturating_sub(open_bytes) / 3;
         let buckets = (BUCKETS / days.len().max(1)).max(1);
         let numbers = days.iter().enumerate();
         let numbers = numbers.map(|(number, day)| (day.span.first_ms.div_euclid(DAY_MS), number));
         let numbers = numbers.collect();
         let days = days.into_iter().map(|Wanted { span, target, .. }| {
-            let draft = Draft::new(lake, target, table, version.clone())?;
+            let draft = Draft::new(lake, target, R::TABLE, version.clone())?;
             let buckets = (0..buckets).map(|_| Waiting::default()).collect();
             Ok(Day { span, draft, buckets, ledger: Ledger::default() })
         });
-        Ok(Self { time_column, days: days.collect::<Result<_, Error>>()?, numbers })
+        Ok(Self {
+            texts: sorted.texts(),
+            waiting_bytes_max: waiting_bytes_max.max(held_bytes_max),
+            days: days.collect::<Result<_, Error>>()?,
+            undealt: Vec::new(),
+            kept: BTreeMap::new(),
+            numbers,
+        })
     }
 
-    /// Puts the admitted rows of a batch into their buckets.
+    /// Adds the admitted rows of a batch.
     fn admit<R: Rule>(
         &mut self,
         batch: &RecordBatch,
-        owners: &[u32],
+        owners: Vec<u32>,
         from: &Admitted,
     ) -> Result<(), Error> {
         let Some((_, times)) = keyed::<R>(batch) else { return Ok(()) };
-        let mut kept: BTreeMap<(usize, usize), Vec<u32>> = BTreeMap::new();
-        for (row, (time_ms, owner)) in times.iter().copied().zip(owners).enumerate() {
+        for (row, (time_ms, owner)) in times.iter().copied().zip(&owners).enumerate() {
             let number = self.numbers.get(&time_ms.div_euclid(DAY_MS));
             let Some((number, day)) = number.and_then(|n| Some((*n, self.days.get_mut(*n)?)))
             else {
                 continue;
             };
             if day.ledger.judge(time_ms, from.get(*owner as usize).copied().flatten()) {
-                kept.entry((number, day.bucket(time_ms))).or_default().push(row as u32);
+                let kept = self.kept.entry((number, day.bucket(time_ms))).or_default();
+                kept.push((self.undealt.len(), row));
             }
         }
-        for ((number, bucket), rows) in kept {
-            let rows = take_record_batch(batch, &UInt32Array::from(rows));
-            let rows = rows.map_err(|error| Error::encode(R::TABLE, error))?;
+        self.undealt.push(with_owners::<R>(batch, Arc::new(UInt32Array::from(owners)))?);
+        match self.undealt.iter().map(RecordBatch::num_rows).sum() {
+            0..DEALT_ROWS => Ok(()),
+            _ => self.deal::<R>(),
+        }
+    }
+
+    /// Puts the rows that were added into their buckets.
+    fn deal<R: Rule>(&mut self) -> Result<(), Error> {
+        let undealt = std::mem::take(&mut self.undealt);
+        let undealt: Vec<_> = undealt.iter().collect();
+        for ((number, bucket), rows) in std::mem::take(&mut self.kept) {
+            let rows = interleave_record_batch(&undealt, &rows).map_err(failed::<R>)?;
             self.days[number].buckets[bucket].push(rows);
         }
         Ok(())
     }
 
     /// Writes the buckets that are full, and the largest ones until what waits may be held.
-    async fn write(&mut self, lake: &Lake) -> Result<(), Error> {
+    async fn write<R: Rule>(&mut self, lake: &Lake) -> Result<(), Error> {
         loop {
             let all = self.days.iter().enumerate().flat_map(|(number, day)| {
                 day.buckets.iter().enumerate().map(move |(b, bucket)| (bucket, number, b))
@@ -171,27 +214,35 @@ impl<'a> Pass<'a> {
                 }
             }
             let Some(((is_full, size), number, bucket)) = largest else { return Ok(()) };
-            if size == 0 || !(is_full || bytes > lake.bounds.held_bytes_max) {
+            if size == 0 || !(is_full || bytes > self.waiting_bytes_max) {
                 return Ok(());
             }
             let day = &mut self.days[number];
             let rows = std::mem::take(&mut day.buckets[bucket]);
-            day.draft.row_group(rows.batches, self.time_column).await?;
+            day.row_group::<R>(rows, &self.texts).await?;
         }
     }
 
     /// Writes what waits, and makes the targets what was written.
-    async fn complete(
-        self,
+    async fn complete<R: Rule>(
+        mut self,
         lake: &Lake,
         report: &mut Report,
     ) -> Result<Option<Vec<Settled>>, Error> {
+        self.deal::<R>()?;
         let mut settled = Vec::new();
         let mut days = self.days.into_iter();
         for mut day in days.by_ref() {
-            let mut rows = Waiting::default();
-            day.buckets.into_iter().for_each(|bucket| rows.append(bucket));
-            day.draft.row_groups(lake, rows, self.time_column).await?;
+            let mut group = Waiting::default();
+            for rows in std::mem::take(&mut day.buckets) {
+                for batch in rows.batches {
+                    group.push(batch);
+                    if group.is_full(lake) {
+                        day.row_group::<R>(std::mem::take(&mut group), &self.texts).await?;
+                    }
+                }
+            }
+            day.row_group::<R>(group, &self.texts).await?;
             match day.draft.complete(day.ledger, report).await? {
                 Some(done) => settled.push(done),
                 None => {

@@ -230,13 +230,10 @@ impl Sorted {
     fn name_owners<R: Rule>(&mut self) -> Result<(), Error> {
         let Some(held) = &mut self.held else { return Ok(()) };
         let texts = self.owners.texts();
-        for batch in held {
-            let numbers = batch.column_by_name(R::KEY_COLUMN).and_then(|it| it.as_primitive_opt());
-            let Some(numbers) = numbers.cloned() else { continue };
-            let owners = DictionaryArray::<UInt32Type>::try_new(numbers, Arc::clone(&texts));
-            *batch = with_owners::<R>(batch, Arc::new(owners.map_err(failed::<R>)?))?;
-        }
-        Ok(())
+        held.iter_mut().try_for_each(|batch| {
+            *batch = with_texts::<R>(batch, &texts)?;
+            Ok(())
+        })
     }
 
     /// By whom the readings are found, once all were added. Texts that stand for one person have
@@ -263,6 +260,11 @@ impl Sorted {
     pub(super) fn admitted(&self, coverage: &Coverage) -> Admitted {
         let from = |key| coverage.get(key).and_then(|cover| cover.from_ms);
         self.owners.hashes.iter().map(from).collect()
+    }
+
+    /// What the numbers of owners stand for.
+    pub(super) fn texts(&self) -> ArrayRef {
+        self.owners.texts()
     }
 
     /// Whose the readings are.
@@ -333,8 +335,22 @@ impl Ordered {
     }
 }
 
+/// Readings that have the numbers of their owners, with the texts that these stand for.
+pub(super) fn with_texts<R: Rule>(
+    readings: &RecordBatch,
+    texts: &ArrayRef,
+) -> Result<RecordBatch, Error> {
+    let numbers = readings.column_by_name(R::KEY_COLUMN).and_then(|it| it.as_primitive_opt());
+    let Some(numbers) = numbers.cloned() else { return Ok(readings.clone()) };
+    let owners = DictionaryArray::<UInt32Type>::try_new(numbers, Arc::clone(texts));
+    with_owners::<R>(readings, Arc::new(owners.map_err(failed::<R>)?))
+}
+
 /// Readings with something else in place of their owners' texts.
-fn with_owners<R: Rule>(readings: &RecordBatch, owners: ArrayRef) -> Result<RecordBatch, Error> {
+pub(super) fn with_owners<R: Rule>(
+    readings: &RecordBatch,
+    owners: ArrayRef,
+) -> Result<RecordBatch, Error> {
     let is_owner = |field: &Field| field.name() == R::KEY_COLUMN;
     let field = |field: &Arc<Field>| match is_owner(field) {
         true => Arc::new(field.as_ref().clone().with_data_type(owners.data_type().clone())),
@@ -351,7 +367,7 @@ fn with_owners<R: Rule>(readings: &RecordBatch, owners: ArrayRef) -> Result<Reco
     replaced.map_err(failed::<R>)
 }
 
-fn failed<R: Rule>(error: ArrowError) -> Error {
+pub(super) fn failed<R: Rule>(error: ArrowError) -> Error {
     Error::encode(R::TABLE, error)
 }
 
