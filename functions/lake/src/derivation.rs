@@ -220,6 +220,8 @@ pub struct Waiting {
     pub rows: usize,
     /// The memory they take, bytes.
     pub bytes: u64,
+    /// What the texts take that they have numbers in place of, bytes.
+    text_bytes: u64,
 }
 
 impl Waiting {
@@ -230,8 +232,15 @@ impl Waiting {
         self.batches.push(batch);
     }
 
-    /// Whether they are enough for a row group.
+    /// Adds rows that have numbers in place of texts of so many bytes.
+    pub fn push_numbered(&mut self, batch: RecordBatch, text_bytes: u64) {
+        self.push(batch);
+        self.text_bytes += text_bytes;
+    }
+
+    /// Whether they are enough for a row group, which has the texts.
     pub fn is_full(&self, lake: &Lake) -> bool {
-        self.rows >= lake.bounds.row_group_rows || self.bytes >= lake.bounds.held_bytes_max / 2
+        let bytes = self.bytes + self.text_bytes;
+        self.rows >= lake.bounds.row_group_rows || bytes >= lake.bounds.held_bytes_max / 2
     }
 }

@@ -97,8 +97,10 @@ async fn attempt<R: Rule>(
         (readings, admitted)
     });
     let is_held = readings.as_ref().is_none_or(|(readings, _)| readings.is_held());
-    let passes = |day: &&Day| day.is_wanted && !is_held && !day.target.is_at(&version);
-    let (passing, days): (Vec<&Day>, Vec<&Day>) = targets.iter().partition(passes);
+    let (passing, days): (Vec<&Day>, Vec<&Day>) =
+        targets.iter().partition(|day| day.is_wanted && !is_held);
+    let is_right = |day: &&Day| day.target.is_at(&version);
+    let days = days.into_iter().chain(passing.iter().copied().filter(is_right)).collect();
     if !write_days::<R>(lake, &version, readings.as_ref(), days, report).await? {
         return Ok(Attempt::Moved("a target"));
     }
@@ -108,10 +110,14 @@ async fn attempt<R: Rule>(
         span: slice.span(),
         target,
     });
-    for days in passing::passes(lake, readings, passing.collect()) {
-        let noted: Vec<_> = days.iter().map(|day| (day.date, day.target)).collect();
+    for mut together in passing::passes(lake, readings, passing) {
+        together.days.retain(|day| !day.target.is_at(&version));
+        if together.days.is_empty() {
+            continue;
+        }
+        let noted: Vec<_> = together.days.iter().map(|day| (day.date, day.target)).collect();
         let derived =
-            passing::derive::<R>(lake, landing, readings, admitted, &version, days, report);
+            passing::derive::<R>(lake, landing, readings, admitted, &version, together, report);
         let Some(derived) = derived.await? else {
             return Ok(Attempt::Moved("the landing object or a target"));
         };
@@ -185,11 +191,10 @@ async fn write<R: Rule>(
     date: ReadingDate,
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
-    let row_group_rows = lake.bounds.row_group_rows;
-    let is_long = day.is_some_and(|(day, _)| day.records(date) > row_group_rows as u64);
+    let is_long = day.is_some_and(|(day, _)| day.is_long(lake, date));
     if is_long && !target.is_at(&version) {
         let ordered = Ordered::admit::<R>(day, date)?;
-        let (groups, ledger) = (ordered.row_groups::<R>(row_group_rows), ordered.ledger);
+        let (groups, ledger) = (ordered.row_groups::<R>(lake), ordered.ledger);
         return target.write_each(lake, R::TABLE, version, groups, ledger, report).await;
     }
     let rows = || {

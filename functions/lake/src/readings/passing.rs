@@ -9,16 +9,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow_select::interleave::interleave_record_batch;
 
 use super::Rule;
-use super::sorted::{Admitted, Sorted, failed, keyed, with_owners, with_texts};
+use super::sorted::{Admitted, Sorted, failed, keyed, text_bytes, with_owners, with_texts};
 use crate::derivation::{Draft, Settled, Target, Waiting};
 use crate::error::Error;
 use crate::key::ObjectKey;
 use crate::lake::{Bounds, Lake};
-use crate::landing::{Piece, Records};
+use crate::landing::{Piece, Records, row_bytes};
 use crate::layout::{DAY_MS, ReadingDate, Span};
 use crate::object::{Ledger, Version};
 use crate::report::Report;
@@ -29,10 +31,6 @@ const BUCKETS: usize = 32;
 const ENCODED_ROW_BYTES: u64 = 40;
 /// Bytes that a day takes that is being written, whatever its rows: those of an encoder.
 const DRAFT_BYTES: u64 = 24 << 10;
-/// Readings that are dealt out at once, or a batch more: beside its rows, what a bucket is dealt takes
-/// as much as some thirty of them.
-const DEALT_ROWS: usize = 64 << 10;
-
 /// A day to derive.
 pub(super) struct Wanted<'a> {
     pub(super) date: ReadingDate,
@@ -40,27 +38,34 @@ pub(super) struct Wanted<'a> {
     pub(super) target: &'a Target,
 }
 
-/// Splits days into passes, so that the uploads of each take no more than they may.
+/// Days that are derived in one pass.
+pub(super) struct Together<'a> {
+    pub(super) days: Vec<Wanted<'a>>,
+    /// Number of the buckets of each.
+    buckets: usize,
+    /// What they take at the most while they are written.
+    open_bytes: u64,
+}
+
+/// Splits days into passes, so that those of each take no more than they may. Where a row group ends
+/// depends on which days there are: on those that are right already, too.
 pub(super) fn passes<'a>(
     lake: &Lake,
     sorted: &Sorted,
-    days: Vec<Wanted<'a>>,
-) -> Vec<Vec<Wanted<'a>>> {
-    let mut passes: Vec<Vec<Wanted<'a>>> = Vec::new();
-    let mut left = 0;
+    days: impl Iterator<Item = Wanted<'a>>,
+) -> Vec<Together<'a>> {
+    let mut passes: Vec<Together<'a>> = Vec::new();
     for day in days {
         let takes = open_bytes(lake, sorted, day.date);
         match passes.last_mut() {
-            Some(pass) if takes <= left => {
-                pass.push(day);
-                left -= takes;
+            Some(pass) if pass.open_bytes + takes <= lake.bounds.open_bytes_max => {
+                pass.days.push(day);
+                pass.open_bytes += takes;
             }
-            _ => {
-                passes.push(vec![day]);
-                left = lake.bounds.open_bytes_max.saturating_sub(takes);
-            }
+            _ => passes.push(Together { days: vec![day], buckets: 0, open_bytes: takes }),
         }
     }
+    passes.iter_mut().for_each(|pass| pass.buckets = (BUCKETS / pass.days.len()).max(1));
     passes
 }
 
@@ -77,7 +82,7 @@ pub(super) async fn derive<R: Rule>(
     sorted: &mut Sorted,
     from: &Admitted,
     version: &Version,
-    days: Vec<Wanted<'_>>,
+    together: Together<'_>,
     report: &mut Report,
 ) -> Result<Option<Vec<Settled>>, Error> {
     let opened = Records::again(lake, R::STREAM, landing).await?;
@@ -85,16 +90,24 @@ pub(super) async fn derive<R: Rule>(
     let Some(mut records) = opened.filter(|opened| Some(opened.version()) == noted.as_ref()) else {
         return Ok(None);
     };
-    let mut pass = Pass::begin::<R>(lake, sorted, days, version)?;
+    let mut pass = Pass::begin::<R>(lake, sorted, together, version)?;
     while let Some(piece) = records.next().await? {
         let Piece::Batch(batch) = piece else { continue };
         let Some((owners, _)) = keyed::<R>(&batch) else { continue };
         let numbers = sorted.owners().numbers::<R>(lake, owners);
         // Whoever is in the object was numbered when it passed first.
-        pass.admit::<R>(&batch, numbers, from)?;
+        pass.admit::<R>(lake, &batch, numbers, from)?;
         pass.write::<R>(lake).await?;
     }
     pass.complete::<R>(lake, report).await
+}
+
+/// What the texts of the owners of some readings take, each for itself.
+fn texts_bytes<R: Rule>(texts: &ArrayRef, rows: &RecordBatch) -> u64 {
+    let numbers = rows.column_by_name(R::KEY_COLUMN);
+    let numbers = numbers.and_then(|numbers| numbers.as_primitive_opt::<UInt32Type>());
+    let of = |number: &u32| text_bytes(texts, *number);
+    numbers.map_or(0, |numbers| numbers.values().iter().map(of).sum())
 }
 
 struct Pass<'a> {
@@ -105,6 +118,8 @@ struct Pass<'a> {
     days: Vec<Day<'a>>,
     /// Readings with numbers in place of their owners' texts.
     undealt: Vec<RecordBatch>,
+    /// What they would take with the texts.
+    undealt_bytes: u64,
     /// Numbers of those that are admitted, by batch and row, for each day and bucket.
     kept: BTreeMap<(usize, usize), Vec<(usize, usize)>>,
     /// Number of a day in `days`, by the number of the day in the calendar.
@@ -137,13 +152,11 @@ impl<'a> Pass<'a> {
     fn begin<R: Rule>(
         lake: &Lake,
         sorted: &Sorted,
-        days: Vec<Wanted<'a>>,
+        Together { days, buckets, open_bytes }: Together<'a>,
         version: &Version,
     ) -> Result<Self, Error> {
         let Bounds { held_bytes_max, held_readings_bytes_max, .. } = lake.bounds;
-        let open_bytes = days.iter().map(|day| open_bytes(lake, sorted, day.date)).sum();
         let waiting_bytes_max = 2 * held_readings_bytes_max.saturating_sub(open_bytes) / 3;
-        let buckets = (BUCKETS / days.len().max(1)).max(1);
         let numbers = days.iter().enumerate();
         let numbers = numbers.map(|(number, day)| (day.span.first_ms.div_euclid(DAY_MS), number));
         let numbers = numbers.collect();
@@ -157,14 +170,17 @@ impl<'a> Pass<'a> {
             waiting_bytes_max: waiting_bytes_max.max(held_bytes_max),
             days: days.collect::<Result<_, Error>>()?,
             undealt: Vec::new(),
+            undealt_bytes: 0,
             kept: BTreeMap::new(),
             numbers,
         })
     }
 
-    /// Adds the admitted rows of a batch.
+    /// Adds the admitted rows of a batch. They are dealt out when they are many: beside its rows, what a
+    /// bucket is dealt takes as much as some thirty of them.
     fn admit<R: Rule>(
         &mut self,
+        lake: &Lake,
         batch: &RecordBatch,
         owners: Vec<u32>,
         from: &Admitted,
@@ -181,20 +197,26 @@ impl<'a> Pass<'a> {
                 kept.push((self.undealt.len(), row));
             }
         }
+        if self.kept.is_empty() {
+            return Ok(());
+        }
         self.undealt.push(with_owners::<R>(batch, Arc::new(UInt32Array::from(owners)))?);
-        match self.undealt.iter().map(RecordBatch::num_rows).sum() {
-            0..DEALT_ROWS => Ok(()),
-            _ => self.deal::<R>(),
+        self.undealt_bytes += row_bytes(batch);
+        match self.undealt_bytes > lake.bounds.held_bytes_max / 4 {
+            true => self.deal::<R>(),
+            false => Ok(()),
         }
     }
 
     /// Puts the rows that were added into their buckets.
     fn deal<R: Rule>(&mut self) -> Result<(), Error> {
         let undealt = std::mem::take(&mut self.undealt);
+        self.undealt_bytes = 0;
         let undealt: Vec<_> = undealt.iter().collect();
         for ((number, bucket), rows) in std::mem::take(&mut self.kept) {
             let rows = interleave_record_batch(&undealt, &rows).map_err(failed::<R>)?;
-            self.days[number].buckets[bucket].push(rows);
+            let text_bytes = texts_bytes::<R>(&self.texts, &rows);
+            self.days[number].buckets[bucket].push_numbered(rows, text_bytes);
         }
         Ok(())
     }
@@ -236,7 +258,8 @@ impl<'a> Pass<'a> {
             let mut group = Waiting::default();
             for rows in std::mem::take(&mut day.buckets) {
                 for batch in rows.batches {
-                    group.push(batch);
+                    let text_bytes = texts_bytes::<R>(&self.texts, &batch);
+                    group.push_numbered(batch, text_bytes);
                     if group.is_full(lake) {
                         day.row_group::<R>(std::mem::take(&mut group), &self.texts).await?;
                     }

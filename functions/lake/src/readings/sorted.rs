@@ -15,7 +15,7 @@ use arrow_schema::{ArrowError, Field, Schema};
 use super::{Coverage, Rule};
 use crate::error::Error;
 use crate::key::{KeyHash, ObjectKey, Source};
-use crate::lake::Lake;
+use crate::lake::{Bounds, Lake};
 use crate::landing::{Landed, Piece, Records, row_bytes};
 use crate::layout::{DAY_MS, ReadingDate, Slice, Span};
 use crate::manifest::{Content, Found};
@@ -53,6 +53,8 @@ pub(super) struct Owners {
 struct Day {
     span: Span,
     records: u64,
+    /// What the texts of their owners take, each for itself.
+    text_bytes: u64,
     /// Numbers of a batch and of rows of it, in the order of the landing object.
     rows: Vec<(usize, Vec<u32>)>,
 }
@@ -210,10 +212,12 @@ impl Sorted {
                     None => self.spans.push(Span::at(time_ms)),
                 }
             }
+            let offsets = &owners.value_offsets()[row..];
             row += same.len();
             let Some(date) = ReadingDate::of(same[0]) else { continue };
             let day = self.days.entry(date).or_insert_with(|| Day::at(same[0]));
             day.records += same.len() as u64;
+            day.text_bytes += u64::from((offsets[same.len()] - offsets[0]).unsigned_abs());
             same.iter().for_each(|time_ms| day.span.include(*time_ms));
             if let Some(held) = held {
                 day.add(held, rows);
@@ -254,6 +258,14 @@ impl Sorted {
     /// Records of a day.
     pub(super) fn records(&self, date: ReadingDate) -> u64 {
         self.days.get(&date).map_or(0, |day| day.records)
+    }
+
+    /// Whether a day is written row group by row group: it has more rows than one, or long texts.
+    pub(super) fn is_long(&self, lake: &Lake, date: ReadingDate) -> bool {
+        self.days.get(&date).is_some_and(|day| {
+            day.records > lake.bounds.row_group_rows as u64
+                || day.text_bytes > lake.bounds.held_bytes_max
+        })
     }
 
     /// From when on each owner's readings are admitted.
@@ -325,14 +337,40 @@ impl Ordered {
         copied(&R::TABLE.schema(), &self.batches, &self.places).map_err(failed::<R>)
     }
 
-    /// So many at a time.
+    /// As many at a time as a row group has, or texts of them may be held.
     pub(super) fn row_groups<R: Rule>(
         &self,
-        rows_max: usize,
+        lake: &Lake,
     ) -> impl Iterator<Item = Result<RecordBatch, Error>> {
-        let groups = self.places.chunks(rows_max.max(1));
-        groups.map(|rows| copied(&R::TABLE.schema(), &self.batches, rows).map_err(failed::<R>))
+        let Bounds { row_group_rows, held_bytes_max, .. } = lake.bounds;
+        let mut left = self.places.as_slice();
+        std::iter::from_fn(move || {
+            let mut text_bytes = 0;
+            let fits = left.iter().take(row_group_rows.max(1)).take_while(|place| {
+                text_bytes += self.text_bytes::<R>(place);
+                text_bytes <= held_bytes_max
+            });
+            let (group, rest) = left.split_at_checked(fits.count().max(1))?;
+            left = rest;
+            Some(copied(&R::TABLE.schema(), &self.batches, group).map_err(failed::<R>))
+        })
     }
+
+    /// What the text of a reading's owner takes.
+    fn text_bytes<R: Rule>(&self, place: &Place) -> u64 {
+        let owners = self.batches[place.batch as usize].column_by_name(R::KEY_COLUMN);
+        let owners = owners.and_then(|owners| owners.as_dictionary_opt::<UInt32Type>());
+        owners.map_or(0, |owners| {
+            let number = owners.keys().value(place.row as usize);
+            text_bytes(owners.values(), number)
+        })
+    }
+}
+
+/// What a text takes.
+pub(super) fn text_bytes(texts: &ArrayRef, number: u32) -> u64 {
+    let length = texts.as_string::<i32>().value_length(number as usize);
+    u64::from(length.unsigned_abs())
 }
 
 /// Readings that have the numbers of their owners, with the texts that these stand for.
@@ -373,7 +411,7 @@ pub(super) fn failed<R: Rule>(error: ArrowError) -> Error {
 
 impl Day {
     fn at(time_ms: i64) -> Self {
-        Self { span: Span::at(time_ms), records: 0, rows: Vec::new() }
+        Self { span: Span::at(time_ms), records: 0, text_bytes: 0, rows: Vec::new() }
     }
 
     fn add(&mut self, batch: usize, added: Range<u32>) {
