@@ -303,6 +303,22 @@ pub fn run(prefix: &str, generation: u32, made_of: &[u8]) -> ObjectKey {
     ObjectKey::new(format!("{prefix}{generation:08x}-{made_of}"))
 }
 
+/// What tells the name of keys from that of their run.
+const RUN_KEYS: &str = "keys-";
+
+/// The object that says where in a run below `prefix` the entries of each key are. It is listed after the
+/// run: whoever lists the run finds it, which was written before.
+pub fn run_keys(prefix: &str, run: &ObjectKey) -> ObjectKey {
+    let name = run.after(prefix).unwrap_or_default();
+    ObjectKey::new(format!("{prefix}{RUN_KEYS}{name}"))
+}
+
+/// The run whose keys an object below `prefix` says the places of.
+pub fn run_of_keys(prefix: &str, key: &ObjectKey) -> Option<ObjectKey> {
+    let name = key.after(prefix)?.strip_prefix(RUN_KEYS)?;
+    Some(ObjectKey::new(format!("{prefix}{name}")))
+}
+
 /// The generation of a run below `prefix`.
 pub fn run_generation(prefix: &str, key: &ObjectKey) -> Option<u32> {
     let (generation, _) = key.after(prefix)?.split_once('-')?;

@@ -13,8 +13,11 @@
 //! higher. So a listing, page by page, finds each entry at least once; and who finds a listed run
 //! deleted lists again.
 //!
-//! Entries are found by a computed place ([`crate::search`]): a run has no index of its own.
+//! Entries are found by a computed place ([`crate::search`]), among [keys](keys) where these have many.
 
+mod keys;
+
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::pin::pin;
 
@@ -23,7 +26,9 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 use sha2::{Digest, Sha256};
 
+use self::keys::Keys;
 use crate::error::Error;
+use crate::key::ObjectKey;
 use crate::lake::{Lake, Put};
 use crate::layout;
 use crate::search::{
@@ -109,6 +114,7 @@ pub struct Runs<'a, E> {
 struct Run<E> {
     meta: ObjectMeta,
     generation: u32,
+    keys: Option<Keys>,
     entry: PhantomData<E>,
 }
 
@@ -154,7 +160,7 @@ impl<'a, E: Entry> Runs<'a, E> {
             return Ok(Vec::new());
         }
         for _ in 0..self.lake.bounds.attempts_max {
-            let runs = self.listed().await?;
+            let (runs, _) = self.listed().await?;
             if let Some(found) = find_in(self.lake, runs, keys).await? {
                 return Ok(found);
             }
@@ -166,10 +172,13 @@ impl<'a, E: Entry> Runs<'a, E> {
     async fn merge(&self) -> Result<(), Error> {
         let _alone = self.lake.merging.lock().await;
         for _ in 0..self.lake.bounds.attempts_max {
-            let Some(chosen) = to_merge(self.lake, &self.listed().await?) else { return Ok(()) };
+            let (runs, of_none) = self.listed().await?;
+            let Some(chosen) = to_merge(self.lake, &runs) else { return Ok(()) };
             if self.merge_into_one(&chosen).await?.is_some() {
-                stream::iter(chosen)
-                    .map(|run| async move { self.lake.store.delete(&run.meta.key).await })
+                let keys = chosen.iter().filter_map(|run| run.keys.clone()).chain(of_none);
+                let merged = chosen.iter().map(|run| run.meta.key.clone());
+                stream::iter(keys.map(|Keys(meta)| meta.key).chain(merged).collect::<Vec<_>>())
+                    .map(|key| async move { self.lake.store.delete(&key).await })
                     .buffer_unordered(self.lake.bounds.looks_at_once)
                     .try_collect::<()>()
                     .await?;
@@ -179,13 +188,20 @@ impl<'a, E: Entry> Runs<'a, E> {
         Ok(())
     }
 
-    async fn listed(&self) -> Result<Vec<Run<E>>, Error> {
+    /// The runs, and keys that are of none of them: somebody died between the two, or is about to write
+    /// the run, which is then one without keys.
+    async fn listed(&self) -> Result<(Vec<Run<E>>, Vec<Keys>), Error> {
         let listed = list_all(self.lake.store.as_ref(), self.prefix).await?;
-        let run = |meta: ObjectMeta| {
-            let generation = layout::run_generation(self.prefix, &meta.key)?;
-            Some(Run { meta, generation, entry: PhantomData })
-        };
-        Ok(listed.into_iter().filter_map(run).collect())
+        let (mut runs, mut keys) = (Vec::new(), BTreeMap::<ObjectKey, Keys>::new());
+        for meta in listed {
+            if let Some(generation) = layout::run_generation(self.prefix, &meta.key) {
+                runs.push(Run { meta, generation, keys: None, entry: PhantomData });
+            } else if let Some(run) = layout::run_of_keys(self.prefix, &meta.key) {
+                keys.insert(run, Keys(meta));
+            }
+        }
+        runs.iter_mut().for_each(|run| run.keys = keys.remove(&run.meta.key));
+        Ok((runs, keys.into_values().collect()))
     }
 
     /// Writes one run of several; `None` if one of them was merged by somebody else meanwhile.
@@ -203,6 +219,8 @@ impl<'a, E: Entry> Runs<'a, E> {
             return Ok(None);
         };
         let key = layout::run(self.prefix, generation, &name.finalize());
+        let (mut keys, bytes) = (None, runs.iter().map(|run| run.meta.size_bytes).sum());
+        let mut keys_key = Some(layout::run_keys(self.prefix, &key));
         let mut output = lake.pieces(key);
         loop {
             // Up to here all that the runs have is at hand.
@@ -215,13 +233,25 @@ impl<'a, E: Entry> Runs<'a, E> {
                 break;
             }
             settle(&mut entries, self.identity);
+            if let Some(key) = keys_key.take() {
+                keys = keys::Draft::begin(lake, key, bytes, &entries);
+            }
+            if let Some(keys) = &mut keys {
+                keys.add(&entries).await?;
+            }
             output.write(E::bytes_of(&entries)).await?;
             for cursor in &mut cursors {
                 if cursor.refill(lake).await?.is_none() {
+                    if let Some(keys) = keys {
+                        keys.abort().await?;
+                    }
                     output.abort().await?;
                     return Ok(None);
                 }
             }
+        }
+        if let Some(keys) = keys {
+            keys.complete().await?;
         }
         // Whoever merged the same runs wrote the same.
         match output.complete(Precondition::None).await? {
@@ -321,13 +351,15 @@ async fn find_in<E: Entry>(lake: &Lake, runs: Vec<Run<E>>, keys: &[u64]) -> Unmo
 /// The entries of some keys in a run; `None` if the run is gone.
 async fn search_run<E: Entry>(lake: &Lake, run: &Run<E>, keys: &[u64]) -> Unmoved<Vec<E>> {
     let size = run.meta.size_bytes;
-    let worth = match keys.len() {
-        ..MANY_KEYS => WINDOW_BYTES,
-        MANY_KEYS.. => lake.bounds.bytes_per_look,
+    // Of a key that lies beside the run there are two looks.
+    let few = if run.keys.is_some() { 2 } else { MANY_KEYS };
+    let worth = match keys.len() < few {
+        true => WINDOW_BYTES.min(lake.bounds.small_bytes_max),
+        false => lake.bounds.bytes_per_look,
     };
     let wants_most = keys.len() as u64 * worth >= size;
     let kept_max = lake.bounds.small_bytes_max.max(lake.bounds.cache_bytes_max as u64 / 4);
-    if size <= SMALL_BYTES.min(lake.bounds.small_bytes_max) || (wants_most && size <= kept_max) {
+    if wants_most && size <= kept_max {
         let decode = |object: Object| {
             let bytes = object.bytes.len();
             Ok((object.bytes, bytes))
@@ -341,7 +373,7 @@ async fn search_run<E: Entry>(lake: &Lake, run: &Run<E>, keys: &[u64]) -> Unmove
     let mut found = Vec::new();
     let mut looked_up = pin!(
         stream::iter(keys.iter().copied())
-            .map(|key| search::look_up(lake, run, key))
+            .map(|key| look_up(lake, run, key))
             .buffered(lake.bounds.concurrency)
     );
     while let Some(entries) = looked_up.try_next().await? {
@@ -349,6 +381,14 @@ async fn search_run<E: Entry>(lake: &Lake, run: &Run<E>, keys: &[u64]) -> Unmove
         found.extend_from_slice(E::all_in(&entries));
     }
     Ok(Some(found))
+}
+
+/// The entries of a key in a run of which few bytes are read.
+async fn look_up<E: Entry>(lake: &Lake, run: &Run<E>, key: u64) -> Unmoved<Vec<u8>> {
+    match &run.keys {
+        Some(keys) => keys.look_up(lake, run, key).await,
+        None => search::look_up(lake, run, key).await,
+    }
 }
 
 /// The same of a run that is read from its first entry to its last, and not held.

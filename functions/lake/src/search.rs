@@ -11,9 +11,11 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::lake::Lake;
 
-/// Bytes that one range read looks at.
+/// Rows that keys have, on average, up to which their places are computed among the rows.
+pub(crate) const FEW_OF_A_KEY: usize = 4;
+/// Bytes that one range read looks at, at the most.
 pub(crate) const WINDOW_BYTES: u64 = 16 << 10;
-/// Bytes of an object up to which it is read at once, however few rows are wanted.
+/// Bytes of a part up to which it is read at once, however few rows are wanted.
 pub(crate) const SMALL_BYTES: u64 = 64 << 10;
 /// Bytes that are read at once of what is read on and on.
 pub(crate) const SCANNED_BYTES: u64 = 256 << 10;
@@ -29,6 +31,11 @@ pub(crate) trait Rows: Sync {
 
     /// Number of rows.
     fn count(&self) -> u64;
+
+    /// How many rows one range read looks at.
+    fn window_rows(&self) -> u64 {
+        near(self.count(), FEW_OF_A_KEY as u64).min(WINDOW_BYTES / Self::WIDTH as u64).max(2)
+    }
 
     /// The rows from `first` up to `end`.
     fn read(
@@ -97,9 +104,15 @@ fn first_of(rows: &[u8], width: usize, key: u64) -> usize {
     end
 }
 
+/// How many rows are to be looked at around a computed place among so many. It is off by half of the
+/// square root of the number of keys, times the rows of a key, or less: four times that to both sides.
+pub(crate) fn near(count: u64, of_a_key: u64) -> u64 {
+    8 * ((count * of_a_key).isqrt() / 2 + 1)
+}
+
 /// The rows that have a key; some may come twice.
 pub(crate) async fn look_up<R: Rows>(lake: &Lake, rows: &R, key: u64) -> Unmoved<Vec<u8>> {
-    let window_rows = (WINDOW_BYTES / R::WIDTH as u64).max(2);
+    let window_rows = rows.window_rows();
     let mut found = Vec::new();
     // Rows of the key that were not found yet lie between these two.
     let (mut first, mut end) = (0, rows.count());

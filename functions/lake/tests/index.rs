@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use lake::catalog::StoreCatalog;
 use lake::index::{Index, Value};
-use lake::key::{KeyHash, LakeKey, Parts};
+use lake::key::{KeyHash, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
+use lake::layout;
 use lake::policy::Policies;
 use lake::store::{MemoryStore, list_all};
 
@@ -58,6 +59,14 @@ async fn runs(lake: &Lake) -> usize {
     list_all(lake.store.as_ref(), PREFIX).await.unwrap().len()
 }
 
+/// How many runs have keys beside them; of no other run there are keys.
+async fn runs_with_keys(lake: &Lake) -> usize {
+    let listed = list_all(lake.store.as_ref(), PREFIX).await.unwrap();
+    let listed: BTreeSet<ObjectKey> = listed.into_iter().map(|object| object.key).collect();
+    let runs = listed.iter().filter_map(|key| layout::run_of_keys(PREFIX, key));
+    runs.inspect(|run| assert!(listed.contains(run), "{run} is gone, its keys are not")).count()
+}
+
 #[tokio::test]
 async fn every_landing_object_of_a_key_is_found_however_much_is_read_at_once() {
     for small_bytes_max in [u64::MAX, 1 << 10, 0] {
@@ -71,6 +80,7 @@ async fn every_landing_object_of_a_key_is_found_however_much_is_read_at_once() {
             let found = index(&lake).find(&[*key].into()).await.unwrap();
             assert_eq!(found, [(*key, sources.clone())].into());
         }
+        assert!(runs_with_keys(&lake).await > 0);
         let nobody = person(&lake, 1_000_000);
         let found = index(&lake).find(&[nobody].into()).await.unwrap();
         assert_eq!(found, [(nobody, BTreeSet::new())].into());
@@ -94,6 +104,7 @@ async fn keys_with_far_more_entries_than_others_are_found_and_do_not_hide_them()
 async fn there_are_few_runs_however_many_landing_objects() {
     let lake = open(0).await;
     indexed(&lake, 20_000, |object| vec![object, object + 1]).await;
+    assert_eq!(runs_with_keys(&lake).await, 0, "its keys have few entries each");
     let runs = runs(&lake).await;
     assert!(runs <= 5 * lake.bounds.runs_max, "{runs} runs");
 }

@@ -219,7 +219,9 @@ fn said_in_runs<R: SlimRow>(
     is_anything: fn(&R) -> bool,
 ) -> Result<BTreeMap<KeyHash, R>, Violation> {
     let bucket = &world.bucket;
-    let said = bucket.runs::<R>(bucket.below(R::RUNS).map(|(_, etag)| etag));
+    let runs = bucket.below(R::RUNS);
+    let runs = runs.filter(|(key, _)| layout::run_generation(R::RUNS, key).is_some());
+    let said = bucket.runs::<R>(runs.map(|(_, etag)| etag));
     for (key, etag) in bucket.below(R::PARTS) {
         for (person, row) in bucket.slim::<R>(etag).people {
             let known = said.get(&person);
