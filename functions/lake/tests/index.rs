@@ -10,7 +10,7 @@ use lake::key::{KeyHash, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
 use lake::layout;
 use lake::policy::Policies;
-use lake::store::{MemoryStore, list_all};
+use lake::store::{ByteRange, MemoryStore, Precondition, list_all};
 
 const PREFIX: &str = "state/accelerometer/index/";
 
@@ -98,6 +98,38 @@ async fn keys_with_far_more_entries_than_others_are_found_and_do_not_hide_them()
         let found = index(&lake).find(&[key].into()).await.unwrap();
         assert_eq!(found[&key], expected[&key], "{number}");
     }
+}
+
+#[tokio::test]
+async fn keys_of_another_run_hide_nothing_and_those_of_none_are_removed() {
+    let lake = open(0).await;
+    let mut expected = indexed(&lake, 1_500, |object| vec![object % 30, 30 + object % 7]).await;
+    let listed = list_all(lake.store.as_ref(), PREFIX).await.unwrap();
+    let listed = listed.into_iter().map(|object| object.key);
+    let keys: Vec<_> = listed.filter(|key| layout::run_of_keys(PREFIX, key).is_some()).collect();
+    assert!(!keys.is_empty());
+    for off in [1_u64, 1 << 40] {
+        for key in &keys {
+            let object = lake.store.get(key, ByteRange::All).await.unwrap().unwrap();
+            let mut rows = object.bytes.to_vec();
+            for row in rows.chunks_exact_mut(24) {
+                let first = u64::from_be_bytes(row[8..16].try_into().unwrap()) + off;
+                row[8..16].copy_from_slice(&first.to_be_bytes());
+            }
+            lake.store.put(key, rows.into(), Precondition::None).await.unwrap();
+        }
+        for (key, sources) in &expected {
+            let found = index(&lake).find(&[*key].into()).await.unwrap();
+            assert_eq!(found[key], *sources, "off by {off}");
+        }
+    }
+    let of_none = layout::run_keys(PREFIX, &layout::run(PREFIX, 7, &[7; 16]));
+    lake.store.put(&of_none, vec![0; 24].into(), Precondition::None).await.unwrap();
+    let more = indexed(&lake, 1_600, |object| vec![object % 30]).await;
+    more.into_iter().for_each(|(key, more)| expected.entry(key).or_default().extend(more));
+    assert!(lake.store.head(&of_none).await.unwrap().is_none());
+    assert!(runs_with_keys(&lake).await > 0);
+    assert_eq!(index(&lake).find(&expected.keys().copied().collect()).await.unwrap(), expected);
 }
 
 #[tokio::test]

@@ -56,6 +56,9 @@ impl Keys {
     ) -> Unmoved<Vec<u8>> {
         let Some(row) = search::look_up(lake, self, key).await? else { return Ok(None) };
         let Some(Range { start, end }) = entries_of(&row) else { return Ok(Some(Vec::new())) };
+        if end > run.count() {
+            return search::look_up(lake, run, key).await;
+        }
         let at_once = SCANNED_BYTES / E::BYTES as u64;
         let reads = (start..end).step_by(at_once as usize).map(|first| {
             let end = end.min(first + at_once);
@@ -86,7 +89,7 @@ fn row(key: u64, entries: &Range<u64>) -> [u8; ROW_BYTES] {
 fn entries_of(row: &[u8]) -> Option<Range<u64>> {
     let [_, first, count, ..] = row.as_chunks().0 else { return None };
     let (first, count) = (u64::from_be_bytes(*first), u64::from_be_bytes(*count));
-    Some(first..first + count)
+    Some(first..first.saturating_add(count))
 }
 
 /// The keys of a run that is being written.
