@@ -126,9 +126,7 @@ impl<E: Entry> Rows for Run<E> {
     }
 
     async fn read(&self, lake: &Lake, first: u64, end: u64) -> Unmoved<Bytes> {
-        let place = |entry: u64| entry * E::BYTES as u64;
-        let range = ByteRange::Bounded(place(first)..place(end));
-        Ok(lake.store.get(&self.meta.key, range).await?.map(|object| object.bytes))
+        search::read(lake, &self.meta.key, E::BYTES, first, end).await
     }
 }
 

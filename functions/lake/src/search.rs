@@ -9,7 +9,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::key::ObjectKey;
 use crate::lake::Lake;
+use crate::store::ByteRange;
 
 /// Rows that keys have, on average, up to which their places are computed among the rows.
 pub(crate) const FEW_OF_A_KEY: usize = 4;
@@ -44,6 +46,19 @@ pub(crate) trait Rows: Sync {
         first: u64,
         end: u64,
     ) -> impl Future<Output = Unmoved<Bytes>> + Send;
+}
+
+/// The rows from `first` up to `end` of an object that has nothing else.
+pub(crate) async fn read(
+    lake: &Lake,
+    key: &ObjectKey,
+    width: usize,
+    first: u64,
+    end: u64,
+) -> Unmoved<Bytes> {
+    let place = |row: u64| row * width as u64;
+    let range = ByteRange::Bounded(place(first)..place(end));
+    Ok(lake.store.get(key, range).await?.map(|object| object.bytes))
 }
 
 /// What rows are looked up by.

@@ -97,15 +97,14 @@ async fn attempt<R: Rule>(
         (readings, admitted)
     });
     let is_held = readings.as_ref().is_none_or(|(readings, _)| readings.is_held());
-    let (passing, days): (Vec<&Day>, Vec<&Day>) =
-        targets.iter().partition(|day| day.is_wanted && !is_held);
+    let passes = |day: &&Day| day.is_wanted && !is_held;
     let is_right = |day: &&Day| day.target.is_at(&version);
-    let days = days.into_iter().chain(passing.iter().copied().filter(is_right)).collect();
+    let days = targets.iter().filter(|day| !passes(day) || is_right(day)).collect();
     if !write_days::<R>(lake, &version, readings.as_ref(), days, report).await? {
         return Ok(Attempt::Moved("a target"));
     }
     let Some((readings, admitted)) = &mut readings else { return Ok(Attempt::Done) };
-    let passing = passing.into_iter().map(|Day { slice, target, .. }| Wanted {
+    let passing = targets.iter().filter(passes).map(|Day { slice, target, .. }| Wanted {
         date: slice.date,
         span: slice.span(),
         target,

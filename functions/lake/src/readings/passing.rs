@@ -31,6 +31,7 @@ const BUCKETS: usize = 32;
 const ENCODED_ROW_BYTES: u64 = 40;
 /// Bytes that a day takes that is being written, whatever its rows: those of an encoder.
 const DRAFT_BYTES: u64 = 24 << 10;
+
 /// A day to derive.
 pub(super) struct Wanted<'a> {
     pub(super) date: ReadingDate,

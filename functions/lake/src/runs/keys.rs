@@ -19,7 +19,7 @@ use crate::lake::{Lake, Pieces, Put};
 use crate::search::{
     self, FEW_OF_A_KEY, Rows, SCANNED_BYTES, Unmoved, WINDOW_BYTES, leading, near,
 };
-use crate::store::{ByteRange, ObjectMeta, Precondition};
+use crate::store::{ObjectMeta, Precondition};
 
 /// Bytes of a row: a key, the number of its first entry, and how many it has.
 const ROW_BYTES: usize = 24;
@@ -40,9 +40,7 @@ impl Rows for Keys {
     }
 
     async fn read(&self, lake: &Lake, first: u64, end: u64) -> Unmoved<Bytes> {
-        let place = |row: u64| row * ROW_BYTES as u64;
-        let range = ByteRange::Bounded(place(first)..place(end));
-        Ok(lake.store.get(&self.0.key, range).await?.map(|object| object.bytes))
+        search::read(lake, &self.0.key, ROW_BYTES, first, end).await
     }
 }
 
@@ -78,6 +76,11 @@ impl Keys {
     }
 }
 
+/// Some sorted entries, those of each key together.
+fn by_key<E: Entry>(entries: &[E]) -> impl Iterator<Item = &[E]> {
+    entries.chunk_by(|a, b| leading(a.as_ref()) == leading(b.as_ref()))
+}
+
 fn row(key: u64, entries: &Range<u64>) -> [u8; ROW_BYTES] {
     let mut row = [0; ROW_BYTES];
     let numbers = [key, entries.start, entries.end - entries.start];
@@ -109,15 +112,14 @@ impl Draft {
         entries: &[E],
     ) -> Option<Self> {
         let is_small = bytes <= WINDOW_BYTES.min(lake.bounds.small_bytes_max);
-        let keys = entries.chunk_by(|a, b| leading(a.as_ref()) == leading(b.as_ref())).count();
-        let has_many = entries.len() >= FEW_OF_A_KEY * keys;
+        let has_many = entries.len() >= FEW_OF_A_KEY * by_key(entries).count();
         (has_many && !is_small).then(|| Self { pieces: lake.pieces(key), last: None })
     }
 
     /// Adds the next entries of the run.
     pub(super) async fn add<E: Entry>(&mut self, entries: &[E]) -> Result<(), Error> {
         let mut rows = Vec::new();
-        for same in entries.chunk_by(|a, b| leading(a.as_ref()) == leading(b.as_ref())) {
+        for same in by_key(entries) {
             let (key, count) = (leading(same[0].as_ref()), same.len() as u64);
             let first = self.last.as_ref().map_or(0, |(_, entries)| entries.end);
             match &mut self.last {
