@@ -108,19 +108,24 @@ async fn keys_of_another_run_hide_nothing_and_those_of_none_are_removed() {
     let listed = listed.into_iter().map(|object| object.key);
     let keys: Vec<_> = listed.filter(|key| layout::run_of_keys(PREFIX, key).is_some()).collect();
     assert!(!keys.is_empty());
-    for off in [1_u64, 1 << 40] {
+    let mut as_written = BTreeMap::new();
+    for key in &keys {
+        let object = lake.store.get(key, ByteRange::All).await.unwrap().unwrap();
+        as_written.insert(key, object.bytes);
+    }
+    // Of the first entry of each key, and of how many it has.
+    for (first_off, count_off) in [(1, 0), (1 << 40, 0), (0, 1), (1, -1), (0, -1)] {
         for key in &keys {
-            let object = lake.store.get(key, ByteRange::All).await.unwrap().unwrap();
-            let mut rows = object.bytes.to_vec();
-            for row in rows.chunks_exact_mut(24) {
-                let first = u64::from_be_bytes(row[8..16].try_into().unwrap()) + off;
-                row[8..16].copy_from_slice(&first.to_be_bytes());
+            let mut rows = as_written[key].to_vec();
+            for [_, first, count] in rows.as_chunks_mut().0.as_chunks_mut().0 {
+                *first = u64::from_be_bytes(*first).wrapping_add_signed(first_off).to_be_bytes();
+                *count = u64::from_be_bytes(*count).wrapping_add_signed(count_off).to_be_bytes();
             }
             lake.store.put(key, rows.into(), Precondition::None).await.unwrap();
         }
         for (key, sources) in &expected {
             let found = index(&lake).find(&[*key].into()).await.unwrap();
-            assert_eq!(found[key], *sources, "off by {off}");
+            assert_eq!(found[key], *sources, "off by {first_off} and {count_off}");
         }
     }
     let of_none = layout::run_keys(PREFIX, &layout::run(PREFIX, 7, &[7; 16]));

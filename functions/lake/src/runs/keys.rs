@@ -5,7 +5,8 @@
 //! run, each with the place of its entries: a look at a few of them, and one at the entries, instead of
 //! some that come nearer and nearer.
 //!
-//! They say nothing that the run does not: who finds none, or others than the run's, looks in the run.
+//! They say nothing that the run does not: who finds them gone, or finds there not just the entries of
+//! the key, looks in the run.
 
 use std::ops::Range;
 
@@ -54,12 +55,11 @@ impl Keys {
     ) -> Unmoved<Vec<u8>> {
         let Some(row) = search::look_up(lake, self, key).await? else { return Ok(None) };
         let Some(Range { start, end }) = entries_of(&row) else { return Ok(Some(Vec::new())) };
-        if end > run.count() {
-            return search::look_up(lake, run, key).await;
-        }
+        // With one before and one after, which have other keys if these are all of this one.
+        let around = start.saturating_sub(1)..run.count().min(end.saturating_add(1));
         let at_once = SCANNED_BYTES / E::BYTES as u64;
-        let reads = (start..end).step_by(at_once as usize).map(|first| {
-            let end = end.min(first + at_once);
+        let reads = around.clone().step_by(at_once as usize).map(|first| {
+            let end = around.end.min(first + at_once);
             async move { run.read(lake, first, end).await }
         });
         let reads: Vec<_> = reads.collect();
@@ -67,10 +67,10 @@ impl Keys {
             stream::iter(reads).buffered(lake.bounds.concurrency).try_collect().await?;
         let Some(read) = read.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
         let read = read.concat();
-        let is_all = read.len() as u64 == (end - start) * E::BYTES as u64
-            && search::among(&read, E::BYTES, key).len() == read.len();
-        match is_all {
-            true => Ok(Some(read)),
+        let found = search::range_of(&read, E::BYTES, key);
+        let [start, end] = [start, end].map(|row| (row - around.start) as usize);
+        match found == (start..end) {
+            true => Ok(Some(read[start * E::BYTES..end * E::BYTES].to_vec())),
             false => search::look_up(lake, run, key).await,
         }
     }
