@@ -18,11 +18,16 @@ use crate::tables::Table;
 ///   with those of other objects (and `small_bytes_max` more at the most for each further object of
 ///   the batch, which one write of a part for all of them is worth);
 ///
-/// beside `cache_bytes_max` and, while it is read, a run of a quarter of that (in machine_learning_curated `large_max` times as much again at the most, for
-/// the readings of small objects that are put together; of others, those of a stretch of time, of about
-/// `held_bytes_max` and of twice that at the most), the reader (a batch, the longest record and a few
-/// hundred KiB), and what grows with the people, not with their readings: the register parts, and 300
-/// bytes or so for each distinct key of a landing object.
+/// beside
+///
+/// - `cache_bytes_max`, and in machine_learning_curated `large_max` times as much again at the most,
+///   for the readings of small objects that are put together; of others, those of a stretch of time, of
+///   about `held_bytes_max` and of twice that at the most;
+/// - a run of a quarter of the cache while it is read, and two uploads while runs are merged, of the
+///   run and of its keys;
+/// - the reader: a batch, the longest record and a few hundred KiB; and
+/// - what grows with the people, not with their readings: the register parts, and 300 bytes or so for
+///   each distinct key of a landing object.
 ///
 /// What is held and where a row group ends depend on the rows and these bounds alone, never on how they
 /// arrived: so that derived objects stay pure functions, down to the byte.
@@ -61,10 +66,9 @@ pub struct Bounds {
     /// How many people a comparison looks for in manifests at once, or some more: those of the parts that
     /// are read at once.
     pub people_at_once: usize,
-    /// Memory the lake's documents may keep between invocations, bytes; one run a quarter of it at the most,
-    /// larger ones pass. Row groups of large accelerometer
-    /// objects may take a sixteenth as much while they are fetched, and as much where they wait for the
-    /// next stretch of a day.
+    /// Memory the lake's documents may keep between invocations, bytes; one run a quarter of it at the
+    /// most, larger ones pass. Row groups of large accelerometer objects may take a sixteenth as much
+    /// while they are fetched, and as much where they wait for the next stretch of a day.
     pub cache_bytes_max: usize,
     /// Tables of which the rows of a small object are kept there too when it is written: for who
     /// reads them next in the same process.
