@@ -274,12 +274,12 @@ async fn work_off<F: Function>(
     }
 }
 
+#[cfg(not(panic = "unwind"))]
+compile_error!("what panics would take its whole batch with it: build with `panic = \"unwind\"`");
+
 /// A panic is the failure of what was being done, and not of what else is in the batch: an object
 /// that makes one is given up alone. Nothing that outlives the work is left half changed: the lake
 /// keeps only whole documents.
-///
-/// Not in Lambda: cargo lambda builds with `panic = "abort"`, by which a panic ends the process and
-/// the whole batch is delivered again; unwinding would make the functions a seventh larger.
 async fn guarded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.unwrap_or_else(|panic| Err(Error::Panicked { reason: said(panic.as_ref()) }))
