@@ -181,26 +181,37 @@ impl Store for S3Store {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
         let listed = || ObjectKey::new(prefix);
-        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
-        // Keys may hold what XML cannot; encoded, any comes through.
-        let answer = request
-            .encoding_type(EncodingType::Url)
-            .set_start_after(after.map(|after| after.as_str().to_owned()))
-            .send()
-            .await
-            .map_err(|error| unavailable("list", &listed(), error))?;
-        let is_encoded = answer.encoding_type == Some(EncodingType::Url);
-        let more = answer.is_truncated.unwrap_or(false);
-        let mut objects = Vec::with_capacity(answer.contents().len());
-        for entry in answer.contents.into_iter().flatten() {
-            let name = entry.key.unwrap_or_default();
-            let name = if is_encoded { decoded(&name)? } else { name };
-            let key = ObjectKey::new(name);
-            let etag = etag("list", &key, entry.e_tag)?;
-            let size_bytes = size("list", &key, entry.size)?;
-            objects.push(ObjectMeta { key, etag, size_bytes });
+        let mut token = None;
+        loop {
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+            // Keys may hold what XML cannot; encoded, any comes through.
+            let answer = request
+                .encoding_type(EncodingType::Url)
+                .set_start_after(after.map(|after| after.as_str().to_owned()))
+                .set_continuation_token(token)
+                .send()
+                .await
+                .map_err(|error| unavailable("list", &listed(), error))?;
+            let is_encoded = answer.encoding_type == Some(EncodingType::Url);
+            let more = answer.is_truncated.unwrap_or(false);
+            let mut objects = Vec::with_capacity(answer.contents().len());
+            for entry in answer.contents.into_iter().flatten() {
+                let name = entry.key.unwrap_or_default();
+                let name = if is_encoded { decoded(&name)? } else { name };
+                let key = ObjectKey::new(name);
+                let etag = etag("list", &key, entry.e_tag)?;
+                let size_bytes = size("list", &key, entry.size)?;
+                objects.push(ObjectMeta { key, etag, size_bytes });
+            }
+            // S3 says how many there are at the most, not at the least: where many were deleted, say.
+            if objects.is_empty() && more {
+                let next = answer.next_continuation_token;
+                token =
+                    Some(next.ok_or_else(|| incomplete("list", &listed(), "continuation token"))?);
+                continue;
+            }
+            return Ok(Page { objects, more });
         }
-        Ok(Page { objects, more })
     }
 }
 

@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use lake::catalog::{Catalog, CatalogError, TableDefinition, register_table};
 use lake::key::{ETag, ObjectKey};
 use lake::layout::ReadingDate;
-use lake::store::{ByteRange, Precondition, Store, StoreError};
+use lake::store::{ByteRange, Precondition, Store, StoreError, list_all};
 use lake::tables::{ACCELEROMETER_TRUSTED, CUSTOMER_LANDING, TABLES};
 use serde_json::{Value, json};
 
@@ -371,4 +371,22 @@ async fn partitions_are_listed_to_the_last_page() {
     let found: Vec<String> = found.iter().map(|found| found.date.to_string()).collect();
     assert_eq!(found, ["2026-11-23", "2026-11-24"]);
     assert_eq!(script.requests()[1].json()["NextToken"], "more");
+}
+
+#[tokio::test]
+async fn a_page_without_objects_does_not_end_a_listing() {
+    let page = |objects: &str, more: bool, token: &str| {
+        let page = format!(
+            "<ListBucketResult><IsTruncated>{more}</IsTruncated>{objects}{token}</ListBucketResult>"
+        );
+        answer(200, "", &page)
+    };
+    let object = "<Contents><Key>p/a</Key><ETag>\"1\"</ETag><Size>3</Size></Contents>";
+    let token = "<NextContinuationToken>on</NextContinuationToken>";
+    let script = Script::new([page("", true, token), page(object, false, "")]);
+    let listed = list_all(&script.store(), "p/").await.unwrap();
+    assert_eq!(listed.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["p/a"]);
+    assert!(script.requests()[1].head.contains("continuation-token=on"));
+    let script = Script::new([page("", true, "")]);
+    assert!(list_all(&script.store(), "p/").await.is_err(), "what follows is not known");
 }

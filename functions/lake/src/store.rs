@@ -80,7 +80,7 @@ impl Precondition {
 pub struct Page {
     /// In key order.
     pub objects: Vec<ObjectMeta>,
-    /// Whether more follow the last of them.
+    /// Whether more follow the last of them; there is one then.
     pub more: bool,
 }
 
@@ -157,7 +157,8 @@ pub trait Store: Send + Sync {
 pub const UPLOAD_BYTES_MAX: u64 = 8 << 20;
 
 /// An object that is being written piece by piece. Dropping it gives it up, as [`abort`] does, as
-/// far as that can be done without waiting.
+/// far as that can be done without waiting: in S3, what was uploaded stays until the bucket's lifecycle
+/// removes it, and is never seen.
 ///
 /// [`abort`]: Upload::abort
 #[async_trait]
