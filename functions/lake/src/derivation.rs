@@ -76,10 +76,11 @@ impl Target {
         let is_kept = lake.bounds.kept_when_written.iter().any(|kept| kept.name == table.name)
             && bytes.len() as u64 <= lake.bounds.small_bytes_max
             && rows <= lake.bounds.row_group_rows;
+        // Others' rows do not wait for the store.
+        let [batch] = batch.map(|batch| is_kept.then_some(batch));
         let put = lake.put(&self.key, bytes, self.unchanged()).await?;
-        let [batch] = batch;
         if let Put::Done(etag) = &put
-            && is_kept
+            && let Some(batch) = batch
         {
             object::keep(lake, &self.key, etag.clone(), footer, batch);
         }

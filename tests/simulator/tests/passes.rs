@@ -225,6 +225,41 @@ fn neither_bounds_nor_chunks_show_in_the_tables() {
     }
 }
 
+/// A day that has to be derived again, alone, has the bytes that it had of the pass with the others.
+#[test]
+fn which_days_are_right_already_does_not_show_in_the_others() {
+    let (store, mut lake) = landed(&feeds(), Policies::default(), usize::MAX);
+    lake.bounds = Bounds {
+        held_bytes_max: 4_000,
+        held_readings_bytes_max: 6_000,
+        row_group_rows: 40,
+        upload_bytes_max: 0,
+        piece_bytes: 100,
+        ..Bounds::default()
+    };
+    let landing = [ObjectKey::new("landing/accelerometer/a.json")];
+    assert_eq!(
+        invoke(
+            &lake,
+            FunctionName::CustomerLandingToTrusted,
+            &[ObjectKey::new("landing/customer/a.json")],
+            1
+        ),
+        0
+    );
+    assert_eq!(invoke(&lake, FunctionName::AccelerometerLandingToTrusted, &landing, 1), 0);
+    let all = store.snapshot();
+    let days = all.keys().filter(|key| key.after("trusted/accelerometer/").is_some());
+    let days: Vec<_> = days.collect();
+    assert_eq!(days.len(), 3);
+    for day in days {
+        block_on(store.delete(day)).unwrap();
+        assert_eq!(invoke(&lake, FunctionName::AccelerometerLandingToTrusted, &landing, 1), 0);
+        let again = store.snapshot();
+        assert!(again.get(day) == all.get(day), "{day} has other bytes");
+    }
+}
+
 /// Four objects of each sensor on one day, each of which overlaps its neighbours; of each millisecond
 /// there are some readings.
 fn overlapping() -> Vec<(&'static str, Bytes)> {

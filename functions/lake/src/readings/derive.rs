@@ -104,17 +104,17 @@ async fn attempt<R: Rule>(
         return Ok(Attempt::Moved("a target"));
     }
     let Some((readings, admitted)) = &mut readings else { return Ok(Attempt::Done) };
-    let passing = targets.iter().filter(passes).map(|Day { slice, target, .. }| Wanted {
-        date: slice.date,
-        span: slice.span(),
-        target,
+    let passing = targets.iter().filter(passes).map(|day| Wanted {
+        date: day.slice.date,
+        span: day.slice.span(),
+        target: Some(&day.target).filter(|_| !is_right(&day)),
     });
-    for mut together in passing::passes(lake, readings, passing) {
-        together.days.retain(|day| !day.target.is_at(&version));
-        if together.days.is_empty() {
+    for together in passing::passes(lake, readings, passing) {
+        let noted = together.days.iter().filter_map(|day| Some((day.date, day.target?)));
+        let noted: Vec<_> = noted.collect();
+        if noted.is_empty() {
             continue;
         }
-        let noted: Vec<_> = together.days.iter().map(|day| (day.date, day.target)).collect();
         let derived =
             passing::derive::<R>(lake, landing, readings, admitted, &version, together, report);
         let Some(derived) = derived.await? else {

@@ -36,7 +36,9 @@ const DRAFT_BYTES: u64 = 24 << 10;
 pub(super) struct Wanted<'a> {
     pub(super) date: ReadingDate,
     pub(super) span: Span,
-    pub(super) target: &'a Target,
+    /// `None` if it is right already: it passes with the others, so that their row groups end where they
+    /// would without it being right, but is not written.
+    pub(super) target: Option<&'a Target>,
 }
 
 /// Days that are derived in one pass.
@@ -49,7 +51,7 @@ pub(super) struct Together<'a> {
 }
 
 /// Splits days into passes, so that those of each take no more than they may. Where a row group ends
-/// depends on which days there are: on those that are right already, too.
+/// depends on which days pass together.
 pub(super) fn passes<'a>(
     lake: &Lake,
     sorted: &Sorted,
@@ -76,7 +78,7 @@ fn open_bytes(lake: &Lake, sorted: &Sorted, date: ReadingDate) -> u64 {
     upload.min(sorted.records(date) * ENCODED_ROW_BYTES) + DRAFT_BYTES
 }
 
-/// Derives days as the landing object passes; `None` if it, or a target, moved.
+/// Derives days as the landing object passes, those that are not right; `None` if it, or a target, moved.
 pub(super) async fn derive<R: Rule>(
     lake: &Lake,
     landing: &ObjectKey,
@@ -129,15 +131,17 @@ struct Pass<'a> {
 
 struct Day<'a> {
     span: Span,
-    draft: Draft<'a>,
+    /// `None` if it is right already.
+    draft: Option<Draft<'a>>,
     buckets: Vec<Waiting>,
     ledger: Ledger,
 }
 
 impl Day<'_> {
     async fn row_group<R: Rule>(&mut self, rows: Waiting, texts: &ArrayRef) -> Result<(), Error> {
+        let Some(draft) = &mut self.draft else { return Ok(()) };
         let named = rows.batches.iter().map(|batch| with_texts::<R>(batch, texts));
-        self.draft.row_group(named.collect::<Result<_, _>>()?, R::TIME_COLUMN).await
+        draft.row_group(named.collect::<Result<_, _>>()?, R::TIME_COLUMN).await
     }
 
     /// The stretch of the day a time falls into.
@@ -162,7 +166,8 @@ impl<'a> Pass<'a> {
         let numbers = numbers.map(|(number, day)| (day.span.first_ms.div_euclid(DAY_MS), number));
         let numbers = numbers.collect();
         let days = days.into_iter().map(|Wanted { span, target, .. }| {
-            let draft = Draft::new(lake, target, R::TABLE, version.clone())?;
+            let draft = target.map(|target| Draft::new(lake, target, R::TABLE, version.clone()));
+            let draft = draft.transpose()?;
             let buckets = (0..buckets).map(|_| Waiting::default()).collect();
             Ok(Day { span, draft, buckets, ledger: Ledger::default() })
         });
@@ -267,11 +272,12 @@ impl<'a> Pass<'a> {
                 }
             }
             day.row_group::<R>(group, &self.texts).await?;
-            match day.draft.complete(day.ledger, report).await? {
+            let Some(draft) = day.draft else { continue };
+            match draft.complete(day.ledger, report).await? {
                 Some(done) => settled.push(done),
                 None => {
-                    for day in days {
-                        day.draft.abort().await?;
+                    for draft in days.filter_map(|day| day.draft) {
+                        draft.abort().await?;
                     }
                     return Ok(None);
                 }
