@@ -177,7 +177,16 @@ pub fn half(person: &KeyHash) -> Half {
 
 /// The rows of a run, of each person the one of the highest revision; `None` if the bytes are no rows.
 pub fn rows_of_run<R: SlimRow>(bytes: &[u8]) -> Option<BTreeMap<KeyHash, R>> {
-    people(bytes)
+    let mut rows: Vec<(KeyHash, R)> = people(bytes)?;
+    // They are sorted by person, then by revision; which of several a map would keep it does not say.
+    rows.dedup_by(|later, kept| {
+        let is_same = later.0 == kept.0;
+        if is_same {
+            std::mem::swap(later, kept);
+        }
+        is_same
+    });
+    Some(rows.into_iter().collect())
 }
 
 /// The runs of the parts.
@@ -249,7 +258,6 @@ pub async fn rows_of_runs<R: SlimRow>(
 ) -> Result<BTreeMap<KeyHash, R>, Error> {
     let people: Vec<u64> = distinct(people).into_iter().map(u64::from_be_bytes).collect();
     let found = runs::<R>(lake).find(&people).await?;
-    // They are sorted by person, then by revision: the last one of each stands.
     let unreadable = || unreadable(&ObjectKey::new(R::RUNS));
     rows_of_run(R::Entry::bytes_of(&found)).ok_or_else(unreadable)
 }
