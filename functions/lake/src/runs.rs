@@ -4,7 +4,9 @@
 //! something to add adds a run of its own; now and then one merges those into a larger run, and that
 //! with others that are not much larger. So there are few runs however many were added, each some
 //! [`GROWTH`] times as large as the one before, and an entry is written again only when what it is
-//! merged with is an eighth of its run or more: a log-structured merge-tree (O'Neil 1996).
+//! merged with is an eighth of its run or more: a log-structured merge-tree (O'Neil 1996). What cannot be
+//! merged within an invocation ([`crate::lake::Bounds::merged_bytes_max`]) is left as it is: of runs so
+//! large there are as many as it takes.
 //!
 //! # Why no entry is ever missed
 //!
@@ -25,6 +27,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use self::keys::Keys;
 use crate::error::Error;
@@ -87,13 +90,16 @@ pub struct Added<'a, E> {
 }
 
 impl<E: Entry> Added<'_, E> {
-    /// Does what comes next, while what was added is merged once there is much of it.
+    /// Does what comes next, while what was added is merged once there is much of it. What is not
+    /// merged is found, too: so what comes next does not fail with it, a withdrawal least of all.
     pub async fn then<T>(self, next: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let merge = async {
-            match &self.runs {
-                Some(runs) => runs.merge().await,
-                None => Ok(()),
+            if let Some(runs) = &self.runs
+                && let Err(error) = runs.merge().await
+            {
+                warn!("the runs below {} are left as they are: {error}", runs.prefix);
             }
+            Ok(())
         };
         Ok(try_join!(merge, next)?.1)
     }
@@ -152,7 +158,8 @@ impl<'a, E: Entry> Runs<'a, E> {
         Ok(Added { runs: leading(&digest).is_multiple_of(one_in).then_some(self) })
     }
 
-    /// The entries of some keys, sorted; one may come more than once, from several runs.
+    /// The entries, sorted, of some keys, which are sorted; one may come more than once, from several
+    /// runs.
     pub async fn find(&self, keys: &[u64]) -> Result<Vec<E>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -260,7 +267,7 @@ impl<'a, E: Entry> Runs<'a, E> {
 }
 
 /// The runs to merge into one: those that were added, once they are many, and larger ones as long as
-/// they are not much larger than all those before.
+/// they are not much larger than all those before, nor all of them too large.
 fn to_merge<E: Entry>(lake: &Lake, runs: &[Run<E>]) -> Option<Vec<Run<E>>> {
     let (added, mut merged): (Vec<Run<E>>, Vec<Run<E>>) =
         runs.iter().cloned().partition(|run| run.generation == 0);
@@ -278,10 +285,11 @@ fn to_merge<E: Entry>(lake: &Lake, runs: &[Run<E>]) -> Option<Vec<Run<E>>> {
     }
     merged.sort_by_key(|run| run.meta.size_bytes);
     for run in merged {
-        if run.meta.size_bytes >= GROWTH * bytes {
+        let size = run.meta.size_bytes;
+        if size >= GROWTH * bytes || bytes + size > lake.bounds.merged_bytes_max {
             break;
         }
-        bytes += run.meta.size_bytes;
+        bytes += size;
         chosen.push(run);
     }
     Some(chosen)

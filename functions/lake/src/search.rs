@@ -15,7 +15,7 @@ use crate::store::ByteRange;
 
 /// Rows that keys have, on average, up to which their places are computed among the rows.
 pub(crate) const FEW_OF_A_KEY: usize = 4;
-/// Bytes that one range read looks at, at the most.
+/// Bytes that one range read looks at where a computed place is, at the most.
 pub(crate) const WINDOW_BYTES: u64 = 16 << 10;
 /// Bytes of a part up to which it is read at once, however few rows are wanted.
 pub(crate) const SMALL_BYTES: u64 = 64 << 10;

@@ -4,24 +4,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use lake::catalog::StoreCatalog;
 use lake::index::{Index, Value};
-use lake::key::{KeyHash, LakeKey, ObjectKey, Parts};
+use lake::key::{ETag, KeyHash, LakeKey, ObjectKey, Parts};
 use lake::lake::Lake;
 use lake::layout;
 use lake::policy::Policies;
-use lake::store::{ByteRange, MemoryStore, Precondition, list_all};
+use lake::store::{
+    ByteRange, MemoryStore, Object, ObjectMeta, ObjectStream, Page, Precondition, Store,
+    StoreError, Upload, list_all,
+};
 
 const PREFIX: &str = "state/accelerometer/index/";
 
 async fn open(small_bytes_max: u64) -> Lake {
-    let store = Arc::new(MemoryStore::default());
+    let mut lake = open_in(MemoryStore::default()).await;
+    lake.bounds.small_bytes_max = small_bytes_max;
+    lake
+}
+
+async fn open_in(store: impl Store + 'static) -> Lake {
     let catalog = Arc::new(StoreCatalog::new(Arc::new(MemoryStore::default())));
     let key = LakeKey::new(b"a secret of the index test").unwrap();
     let parts = Parts::try_from(16).unwrap();
-    let mut lake = Lake::open(store, catalog, key, parts, Policies::default()).await.unwrap();
-    lake.bounds.small_bytes_max = small_bytes_max;
-    lake
+    Lake::open(Arc::new(store), catalog, key, parts, Policies::default()).await.unwrap()
 }
 
 fn source(number: usize) -> Value {
@@ -134,6 +142,76 @@ async fn keys_of_another_run_hide_nothing_and_those_of_none_are_removed() {
     more.into_iter().for_each(|(key, more)| expected.entry(key).or_default().extend(more));
     assert!(lake.store.head(&of_none).await.unwrap().is_none());
     assert!(runs_with_keys(&lake).await > 0);
+    assert_eq!(index(&lake).find(&expected.keys().copied().collect()).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn what_cannot_be_merged_within_an_invocation_is_left_and_found() {
+    const MERGED_BYTES_MAX: u64 = 16 << 10;
+    let mut lake = open(0).await;
+    lake.bounds.merged_bytes_max = MERGED_BYTES_MAX;
+    let expected = indexed(&lake, 4_000, |object| (object..object + 4).collect()).await;
+    let listed = list_all(lake.store.as_ref(), PREFIX).await.unwrap();
+    let runs = listed.iter().filter(|object| layout::run_generation(PREFIX, &object.key).is_some());
+    let sizes: Vec<u64> = runs.map(|run| run.size_bytes).collect();
+    assert!(sizes.iter().all(|size| *size <= MERGED_BYTES_MAX), "{sizes:?}");
+    // Each takes more than half of what it may, but for the few that are merged yet.
+    let entries: usize = expected.values().map(BTreeSet::len).sum();
+    let large = (entries * 16) as u64 / (MERGED_BYTES_MAX / 2);
+    assert!(sizes.len() as u64 <= large + 5 * lake.bounds.runs_max as u64, "{}", sizes.len());
+    assert_eq!(index(&lake).find(&expected.keys().copied().collect()).await.unwrap(), expected);
+}
+
+/// A store that does not say what it has below the runs.
+struct Unlisted(MemoryStore);
+
+#[async_trait]
+impl Store for Unlisted {
+    async fn head(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, StoreError> {
+        self.0.head(key).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<Option<Object>, StoreError> {
+        self.0.get(key, range).await
+    }
+
+    async fn stream(&self, key: &ObjectKey) -> Result<Option<ObjectStream>, StoreError> {
+        self.0.stream(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        when: Precondition,
+    ) -> Result<ETag, StoreError> {
+        self.0.put(key, bytes, when).await
+    }
+
+    async fn upload(&self, key: &ObjectKey) -> Result<Box<dyn Upload>, StoreError> {
+        self.0.upload(key).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.0.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
+        if prefix == PREFIX {
+            let (operation, source) = ("list", "there are too many requests".into());
+            let key = ObjectKey::new(prefix);
+            return Err(StoreError::Unavailable { operation, key, source });
+        }
+        self.0.list(prefix, after).await
+    }
+}
+
+#[tokio::test]
+async fn what_follows_from_an_addition_does_not_wait_for_a_merge_that_fails() {
+    let store = MemoryStore::default();
+    let mut lake = open_in(Unlisted(store.clone())).await;
+    let expected = indexed(&lake, 50, |object| vec![object]).await;
+    lake.store = Arc::new(store);
     assert_eq!(index(&lake).find(&expected.keys().copied().collect()).await.unwrap(), expected);
 }
 

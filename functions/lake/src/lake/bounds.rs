@@ -23,8 +23,8 @@ use crate::tables::Table;
 /// - `cache_bytes_max`, and in machine_learning_curated `large_max` times as much again at the most,
 ///   for the readings of small objects that are put together; of others, those of a stretch of time, of
 ///   about `held_bytes_max` and of twice that at the most;
-/// - a run of a quarter of the cache while it is read, and two uploads while runs are merged, of the
-///   run and of its keys;
+/// - a run of a quarter of the cache while it is read; while runs are merged two uploads, of the run and
+///   of its keys, and what was added, half of `held_bytes_max` at the most, twice;
 /// - the reader: a batch, the longest record and a few hundred KiB; and
 /// - what grows with the people, not with their readings: the register parts, and 300 bytes or so for
 ///   each distinct key of a landing object.
@@ -37,6 +37,9 @@ pub struct Bounds {
     pub attempts_max: usize,
     /// How many runs may have been added below a prefix before they are merged.
     pub runs_max: usize,
+    /// Bytes of runs that are merged at once, beside those that were added. An invocation reads and writes
+    /// some 8 MiB of them a second: this many within a third of two minutes.
+    pub merged_bytes_max: u64,
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.
     pub inline_max: usize,
@@ -110,6 +113,7 @@ impl Default for Bounds {
         Self {
             attempts_max: 64,
             runs_max: 8,
+            merged_bytes_max: 256 << 20,
             inline_max: 32,
             concurrency: 10,
             looks_at_once: 32,

@@ -5,8 +5,9 @@
 //! run, each with the place of its entries: a look at a few of them, and one at the entries, instead of
 //! some that come nearer and nearer.
 //!
-//! They say nothing that the run does not: who finds them gone, or finds there not just the entries of
-//! the key, looks in the run.
+//! They say nothing that the run does not, and whoever writes keys of its name writes the same. Who does
+//! not find just the entries of the key where they lead looks in the run; who finds either gone lists
+//! again.
 
 use std::ops::Range;
 
