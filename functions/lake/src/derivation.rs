@@ -135,7 +135,7 @@ fn done(put: &Put, settled: Settled, report: &mut Report) -> Option<Settled> {
 
 /// A target that is written row group by row group.
 ///
-/// It takes a [piece](Pieces), and what the store's upload takes.
+/// It takes a row group while that is encoded, a [piece](Pieces), and what the store's upload takes.
 pub struct Draft<'a> {
     target: &'a Target,
     table: &'static Table,

@@ -146,7 +146,7 @@ pub struct Lake {
     large: OnceLock<Arc<Semaphore>>,
     waiting: OnceLock<Arc<Semaphore>>,
     together: OnceLock<Arc<Semaphore>>,
-    /// Held by whoever merges runs: once is enough.
+    /// Held by whoever merges runs: once is enough in this process.
     pub(crate) merging: tokio::sync::Mutex<()>,
 }
 

@@ -1,8 +1,8 @@
 //! Landing objects: read through the reader, whatever form they were delivered in, a piece at a time.
 //!
 //! Nothing here keeps more of an object than the piece in hand: what is kept of it is the caller's
-//! affair, and bounded by [`Bounds::held_bytes_max`](crate::lake::Bounds). An object that takes more
-//! is opened [again](Records::again), for the same bytes, and dealt with as it passes.
+//! affair, and [bounded](crate::lake::Bounds). An object that takes more is opened
+//! [again](Records::again), for the same bytes, and dealt with as it passes.
 
 use std::collections::VecDeque;
 

@@ -202,7 +202,7 @@ fn pair(footer: &Footer) -> Result<KeyValue, ParquetError> {
     Ok(KeyValue::new(FOOTER.to_owned(), json))
 }
 
-/// Encodes an object row group by row group: of what is encoded it keeps the places only.
+/// Encodes an object row group by row group: of what is encoded it keeps what the footer says of it.
 pub struct Encoder {
     rule: String,
     writer: ArrowWriter<Vec<u8>>,

@@ -72,7 +72,7 @@ fn these_in_order(
 
 /// Puts some rows of some batches in order, which may have numbers in place of texts.
 ///
-/// Numbers first: only rows of the same time are compared in full, and rows that come in order, as
+/// By their times first: only rows of the same time are compared in full, and rows that come in order, as
 /// they do as a rule, are left as they are. Only then are they [copied], once.
 pub fn put_in_order(
     schema: &SchemaRef,

@@ -26,16 +26,17 @@ use crate::tables::Table;
 /// - a run of a quarter of the cache while it is read; while runs are merged two uploads, of the run and
 ///   of its keys, and what was added, half of `held_bytes_max` at the most, twice;
 /// - the reader: a batch, the longest record and a few hundred KiB; and
-/// - what grows with the people, not with their readings: the register parts, and 300 bytes or so for
-///   each distinct key of a landing object.
+/// - what grows with the people and days, not with their readings: the register parts, 300 bytes or so
+///   and its text for each distinct text of a key in a landing object, and some KiB for each day of it.
 ///
-/// What is held and where a row group ends depend on the rows and these bounds alone, never on how they
-/// arrived: so that derived objects stay pure functions, down to the byte.
+/// What is held and where a row group ends depend on the landing object and these bounds alone, never on
+/// how its bytes arrived or which of its days are right already: so that the rows of derived objects stay
+/// pure functions, down to the byte.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
     pub attempts_max: usize,
-    /// How many runs may have been added below a prefix before they are merged.
+    /// How many runs may have been added below a prefix before they are merged; every other addition looks.
     pub runs_max: usize,
     /// Bytes of runs that are merged at once, beside those that were added. An invocation reads and writes
     /// some 8 MiB of them a second: this many within a third of two minutes.
@@ -76,7 +77,7 @@ pub struct Bounds {
     /// Tables of which the rows of a small object are kept there too when it is written: for who
     /// reads them next in the same process.
     pub kept_when_written: &'static [&'static Table],
-    /// Rows of a Parquet row group.
+    /// Rows of a Parquet row group; what passes and has short texts may have some more.
     pub row_group_rows: usize,
     /// Size of an object, and memory of what is held of it, up to which it is small: as many as
     /// `concurrency` are worked on at once. Bytes.
@@ -86,7 +87,7 @@ pub struct Bounds {
     pub held_bytes_max: u64,
     /// The same of readings, with their places in order: they are held with numbers in place of texts,
     /// and where a day has more than a row group of them, they are copied a row group at a time. Where
-    /// they pass, two thirds of what the days leave of it that are open.
+    /// they pass, two thirds of what the days leave of it that are open, or `held_bytes_max`.
     pub held_readings_bytes_max: u64,
     /// How many of the largest objects may be held at once.
     pub large_max: usize,

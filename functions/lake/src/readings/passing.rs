@@ -27,7 +27,8 @@ use crate::report::Report;
 
 /// Buckets of one pass, about.
 const BUCKETS: usize = 32;
-/// Bytes that a row takes encoded, at most about: a time and three doubles that do not compress.
+/// Bytes that a row takes encoded, at most about: a time and three doubles that do not compress, and a
+/// text that many others have.
 const ENCODED_ROW_BYTES: u64 = 40;
 /// Bytes that a day takes that is being written, whatever its rows: those of an encoder.
 const DRAFT_BYTES: u64 = 24 << 10;
@@ -116,7 +117,8 @@ fn texts_bytes<R: Rule>(texts: &ArrayRef, rows: &RecordBatch) -> u64 {
 struct Pass<'a> {
     /// What the numbers of owners stand for.
     texts: ArrayRef,
-    /// How much may wait, bytes. In pieces it takes half as much again.
+    /// How much may wait, bytes, whatever the uploads leave at least as much as is held of other rows. In
+    /// pieces it takes half as much again.
     waiting_bytes_max: u64,
     days: Vec<Day<'a>>,
     /// Readings with numbers in place of their owners' texts.
