@@ -235,6 +235,7 @@ def main() -> int:
     stedi = Path(os.environ["STEDI"]).resolve()
     options.work.mkdir(parents=True, exist_ok=True)
     options.work = options.work.resolve()
+    options.results.parent.mkdir(parents=True, exist_ok=True)
     measure.adopt_orphans()
     bench = Bench(stedi, options.work, options.seconds_max)
     before = machine() | {"commit": commit()}
