@@ -14,7 +14,7 @@
 //! What is listed of millions of objects would not fit into a function. So of versions that belong
 //! together only the sum of their digests is held ([`Versions`]), to which they are added as they are
 //! listed, in any order; and what is remembered is held as it is stored, in sorted rows of
-//! [`ROW_BYTES`], in which the place of versions is computed ([`crate::search`]).
+//! `ROW_BYTES`, in which the place of versions is computed ([`crate::search`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;

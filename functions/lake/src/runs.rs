@@ -3,7 +3,7 @@
 //! Entries of a fixed width are kept in runs: immutable objects in which they are sorted. Whoever has
 //! something to add adds a run of its own; now and then one merges those into a larger run, and that
 //! with others that are not much larger. So there are few runs however many were added, each some
-//! [`GROWTH`] times as large as the one before, and an entry is written again only when what it is
+//! `GROWTH` times as large as the one before, and an entry is written again only when what it is
 //! merged with is an eighth of its run or more: a log-structured merge-tree (O'Neil 1996). What cannot be
 //! merged within an invocation ([`crate::lake::Bounds::merged_bytes_max`]) is left as it is: of runs so
 //! large there are as many as it takes.
@@ -15,7 +15,7 @@
 //! higher. So a listing, page by page, finds each entry at least once; and who finds a listed run
 //! deleted lists again.
 //!
-//! Entries are found by a computed place ([`crate::search`]), among [keys](keys) where these have many.
+//! Entries are found by a computed place ([`crate::search`]), among `keys` where these have many.
 
 mod keys;
 

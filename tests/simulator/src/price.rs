@@ -3,7 +3,7 @@
 //! A lake is built once, in bulk; then one change after another goes through the chain, each with no
 //! document of the lake in memory, and the calls of the store and the bytes they read and write are
 //! counted. Instructions are counted by whoever runs [`Chain::come_to_rest`] under a profiler: what
-//! the store itself does is behind [`apart`]. With a [clock](Chain::with_clock) it is counted, too, how
+//! the store itself does is behind `apart`. With a [clock](Chain::with_clock) it is counted, too, how
 //! many calls are waited for one after the other: of an invocation in Lambda that is most of the time.
 
 use std::collections::{BTreeMap, VecDeque};
