@@ -71,18 +71,18 @@ impl Target {
         let (batch, ledger) = rows()?;
         let rows = batch.num_rows();
         let (footer, settled) = self.outcome(version, ledger, rows);
-        let batch = [batch];
-        let bytes = object::encode(&table.schema(), &batch, &footer, lake.bounds.row_group_rows)?;
+        let (schema, batches) = (table.schema(), std::slice::from_ref(&batch));
+        let bytes = object::encode(&schema, batches, &footer, lake.bounds.row_group_rows)?;
         let is_kept = lake.bounds.kept_when_written.iter().any(|kept| kept.name == table.name)
             && bytes.len() as u64 <= lake.bounds.small_bytes_max
             && rows <= lake.bounds.row_group_rows;
-        // Others' rows do not wait for the store.
-        let [batch] = batch.map(|batch| is_kept.then_some(batch));
+        // Rows that are not kept do not wait for the store.
+        let kept = is_kept.then_some(batch);
         let put = lake.put(&self.key, bytes, self.unchanged()).await?;
         if let Put::Done(etag) = &put
-            && let Some(batch) = batch
+            && let Some(kept) = kept
         {
-            object::keep(lake, &self.key, etag.clone(), footer, batch);
+            object::keep(lake, &self.key, etag.clone(), footer, kept);
         }
         Ok(done(&put, settled, report))
     }

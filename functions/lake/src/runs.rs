@@ -158,15 +158,15 @@ impl<'a, E: Entry> Runs<'a, E> {
         Ok(Added { runs: leading(&digest).is_multiple_of(one_in).then_some(self) })
     }
 
-    /// The entries, sorted, of some keys, which are sorted; one may come more than once, from several
-    /// runs.
+    /// The entries, sorted, of some keys, which are sorted; of what several runs have, the last one.
     pub async fn find(&self, keys: &[u64]) -> Result<Vec<E>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         for _ in 0..self.lake.bounds.attempts_max {
             let (runs, _) = self.listed().await?;
-            if let Some(found) = find_in(self.lake, runs, keys).await? {
+            if let Some(mut found) = find_in(self.lake, runs, keys).await? {
+                settle(&mut found, self.identity);
                 return Ok(found);
             }
         }
@@ -349,9 +349,7 @@ async fn find_in<E: Entry>(lake: &Lake, runs: Vec<Run<E>>, keys: &[u64]) -> Unmo
         .try_collect()
         .await?;
     let Some(found) = searched.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let mut found = found.concat();
-    found.sort_unstable();
-    Ok(Some(found))
+    Ok(Some(found.concat()))
 }
 
 /// The entries of some keys in a run; `None` if the run is gone.

@@ -237,24 +237,18 @@ fn which_days_are_right_already_does_not_show_in_the_others() {
         piece_bytes: 100,
         ..Bounds::default()
     };
-    let landing = [ObjectKey::new("landing/accelerometer/a.json")];
-    assert_eq!(
-        invoke(
-            &lake,
-            FunctionName::CustomerLandingToTrusted,
-            &[ObjectKey::new("landing/customer/a.json")],
-            1
-        ),
-        0
-    );
-    assert_eq!(invoke(&lake, FunctionName::AccelerometerLandingToTrusted, &landing, 1), 0);
+    let derive = |function, key| assert_eq!(invoke(&lake, function, &[ObjectKey::new(key)], 1), 0);
+    let derive_readings =
+        || derive(FunctionName::AccelerometerLandingToTrusted, "landing/accelerometer/a.json");
+    derive(FunctionName::CustomerLandingToTrusted, "landing/customer/a.json");
+    derive_readings();
     let all = store.snapshot();
     let days = all.keys().filter(|key| key.after("trusted/accelerometer/").is_some());
     let days: Vec<_> = days.collect();
     assert_eq!(days.len(), 3);
     for day in days {
         block_on(store.delete(day)).unwrap();
-        assert_eq!(invoke(&lake, FunctionName::AccelerometerLandingToTrusted, &landing, 1), 0);
+        derive_readings();
         let again = store.snapshot();
         assert!(again.get(day) == all.get(day), "{day} has other bytes");
     }

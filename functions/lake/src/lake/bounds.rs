@@ -36,10 +36,11 @@ use crate::tables::Table;
 pub struct Bounds {
     /// How often a piece of work starts over because its inputs or its target moved.
     pub attempts_max: usize,
-    /// How many runs may have been added below a prefix before they are merged; every other addition looks.
+    /// How many runs may have been added below a prefix before they are merged; every other addition
+    /// looks.
     pub runs_max: usize,
-    /// Bytes of runs that are merged at once, beside those that were added. An invocation reads and writes
-    /// some 8 MiB of them a second: this many within a third of two minutes.
+    /// Bytes of runs that are merged at once. An invocation reads and writes some 8 MiB of them a second,
+    /// as reckoned from how long S3 takes to answer: this many within a third of two minutes.
     pub merged_bytes_max: u64,
     /// Up to how many landing objects a changed register part derives within its own invocation;
     /// beyond, the work fans out through replay markers.

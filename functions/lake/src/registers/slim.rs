@@ -175,18 +175,9 @@ pub fn half(person: &KeyHash) -> Half {
     half
 }
 
-/// The rows of a run, of each person the one of the highest revision; `None` if the bytes are no rows.
+/// The rows of a run, which has one of each person; `None` if the bytes are no rows.
 pub fn rows_of_run<R: SlimRow>(bytes: &[u8]) -> Option<BTreeMap<KeyHash, R>> {
-    let mut rows: Vec<(KeyHash, R)> = people(bytes)?;
-    // They are sorted by person, then by revision; which of several a map would keep it does not say.
-    rows.dedup_by(|later, kept| {
-        let is_same = later.0 == kept.0;
-        if is_same {
-            std::mem::swap(later, kept);
-        }
-        is_same
-    });
-    Some(rows.into_iter().collect())
+    people(bytes)
 }
 
 /// The runs of the parts.
