@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -28,7 +28,7 @@ use crate::key::{ETag, ObjectKey};
 const CHUNK_BYTES: usize = 1 << 17;
 const PAGE_MAX: usize = 64 << 10;
 const STRIPES: usize = 64;
-/// How often the names in a folder are read, whose files vanish while they are looked at.
+/// How often a folder is listed from which another process takes files meanwhile.
 const LISTINGS_MAX: usize = 64;
 /// A folder may be pruned between its making and its use; this often at the most.
 const PARENT_ATTEMPTS_MAX: usize = 16;
@@ -42,6 +42,8 @@ pub struct FolderStore {
     root: Arc<Path>,
     scratch: Arc<Path>,
     stripes: Arc<[Mutex<()>; STRIPES]>,
+    /// Listings share it; what is deleted waits for them.
+    listed: Arc<RwLock<()>>,
     written: Arc<AtomicU64>,
 }
 
@@ -63,6 +65,7 @@ impl FolderStore {
             root: root.into(),
             scratch: scratch.into(),
             stripes: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
+            listed: Arc::default(),
             written: Arc::default(),
         }
     }
@@ -190,6 +193,7 @@ impl FolderStore {
 
     fn remove(&self, path: &Path, key: &ObjectKey) -> io::Result<()> {
         let _guard = self.stripe(key);
+        let _unlisted = self.listed.write().unwrap_or_else(PoisonError::into_inner);
         match fs::remove_file(path) {
             Err(error) if missing(&error) => return Ok(()),
             removed => removed?,
@@ -205,39 +209,35 @@ impl FolderStore {
         Ok(())
     }
 
-    /// Collects the files below `folder`, in key order, until `page` is full; says whether more
-    /// follow.
+    /// Lists the files below `folder`, in key order.
     ///
-    /// Names are read before files are looked at. Where one vanished in between, another may have taken
-    /// its place that was not there yet: so that the names are read again.
+    /// Names are read before files are looked at. Where one vanished in between, another may have
+    /// taken its place that was not there yet. What this process deletes waits; for another's, the
+    /// folder is listed again.
+    fn page(&self, folder: &str, prefix: &str, after: &str) -> io::Result<Page> {
+        let _listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..LISTINGS_MAX {
+            let mut objects = Vec::new();
+            match self.walk(folder, prefix, after, &mut objects)? {
+                Walked::Whole => return Ok(Page { objects, more: false }),
+                Walked::Full => return Ok(Page { objects, more: true }),
+                Walked::Vanished => {}
+            }
+        }
+        Err(io::Error::other(format!("{folder}: another process takes files from it")))
+    }
+
+    /// Collects the files below `folder`, in key order, until `page` is full.
     fn walk(
         &self,
         folder: &str,
         prefix: &str,
         after: &str,
         page: &mut Vec<ObjectMeta>,
-    ) -> io::Result<bool> {
-        let before = page.len();
-        for _ in 0..LISTINGS_MAX {
-            if let Some(more) = self.walk_once(folder, prefix, after, page)? {
-                return Ok(more);
-            }
-            page.truncate(before);
-        }
-        Err(io::Error::other(format!("{folder}: its files vanish while they are listed")))
-    }
-
-    /// The same; `None` if a file vanished.
-    fn walk_once(
-        &self,
-        folder: &str,
-        prefix: &str,
-        after: &str,
-        page: &mut Vec<ObjectMeta>,
-    ) -> io::Result<Option<bool>> {
+    ) -> io::Result<Walked> {
         let mut entries = Vec::new();
         let listing = match fs::read_dir(self.root.join(folder)) {
-            Err(error) if missing(&error) => return Ok(Some(false)),
+            Err(error) if missing(&error) => return Ok(Walked::Whole),
             listing => listing?,
         };
         for entry in listing {
@@ -261,20 +261,30 @@ impl FolderStore {
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         for (key, is_folder, entry) in entries {
             if is_folder {
-                if self.walk(&key, prefix, after, page)? {
-                    return Ok(Some(true));
+                match self.walk(&key, prefix, after, page)? {
+                    Walked::Whole => {}
+                    stopped => return Ok(stopped),
                 }
             } else if let Some(metadata) = look(&entry.path())? {
                 if page.len() == PAGE_MAX {
-                    return Ok(Some(true));
+                    return Ok(Walked::Full);
                 }
                 page.push(meta(&ObjectKey::new(key), &metadata));
             } else if fs::symlink_metadata(entry.path()).is_err_and(|error| missing(&error)) {
-                return Ok(None);
+                return Ok(Walked::Vanished);
             }
         }
-        Ok(Some(false))
+        Ok(Walked::Whole)
     }
+}
+
+/// How far a folder was walked.
+enum Walked {
+    Whole,
+    /// The page is full, and more follow.
+    Full,
+    /// A file was gone that had been there.
+    Vanished,
 }
 
 /// Moves a finished file to its place, making the folders it needs.
@@ -457,12 +467,8 @@ impl Store for FolderStore {
 
     async fn list(&self, prefix: &str, after: Option<&ObjectKey>) -> Result<Page, StoreError> {
         let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
-        let mut objects = Vec::new();
         let after = after.map_or("", ObjectKey::as_str);
-        let more = self
-            .walk(folder, prefix, after, &mut objects)
-            .map_err(unavailable("list", &ObjectKey::new(prefix)))?;
-        Ok(Page { objects, more })
+        self.page(folder, prefix, after).map_err(unavailable("list", &ObjectKey::new(prefix)))
     }
 }
 
