@@ -7,6 +7,8 @@ mod routes;
 #[cfg(test)]
 mod wiring;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use lake::error::Error;
 use lake::events::{EventError, Message};
 use lake::function::{self, Outcome};
@@ -64,6 +66,8 @@ macro_rules! with_function {
     };
 }
 
+/// Their futures are boxed: whoever polled one that is not would have all six functions compiled again,
+/// the local command and every binary of the simulator.
 impl FunctionName {
     /// The six, in the order of the chain.
     pub const ALL: [Self; 6] = [
@@ -86,20 +90,29 @@ impl FunctionName {
     }
 
     /// Invokes the function with an event, whatever envelope it comes in.
-    pub async fn invoke(self, lake: &Lake, event: &Value) -> Result<Outcome, EventError> {
-        with_function!(self, |function| function::handle(lake, &function, event).await)
+    pub fn invoke<'a>(
+        self,
+        lake: &'a Lake,
+        event: &'a Value,
+    ) -> BoxFuture<'a, Result<Outcome, EventError>> {
+        with_function!(self, |function| {
+            async move { function::handle(lake, &function, event).await }.boxed()
+        })
     }
 
     /// Invokes the function with messages that were decoded already.
-    pub async fn invoke_messages(self, lake: &Lake, messages: Vec<Message>) -> Outcome {
+    pub fn invoke_messages(self, lake: &Lake, messages: Vec<Message>) -> BoxFuture<'_, Outcome> {
         with_function!(self, |function| {
-            function::handle_messages(lake, &function, messages, &|| true).await
+            async move { function::handle_messages(lake, &function, messages, &|| true).await }
+                .boxed()
         })
     }
 
     /// The keys the function has to look at because something under it was added, replaced,
     /// deleted or left unfinished while nobody delivered events.
-    pub async fn unfinished(self, lake: &Lake) -> Result<Vec<ObjectKey>, Error> {
-        with_function!(self, |function| function::Function::unfinished(&function, lake).await)
+    pub fn unfinished(self, lake: &Lake) -> BoxFuture<'_, Result<Vec<ObjectKey>, Error>> {
+        with_function!(self, |function| {
+            async move { function::Function::unfinished(&function, lake).await }.boxed()
+        })
     }
 }

@@ -1,7 +1,5 @@
 //! What a step trainer object costs that lands when its day has very many accelerometer readings already.
 
-mod small_lake;
-
 use std::sync::{Arc, Mutex};
 
 use chain::FunctionName;
@@ -15,7 +13,7 @@ use lake::store::{MemoryStore, Precondition, Store};
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, keys, open_with, put};
+use crate::small_lake::{finish, keys, open_with, put};
 
 const FIRST_MS: i64 = 1_687_046_400_000;
 const OBJECTS: i64 = 12;

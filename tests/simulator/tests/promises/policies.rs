@@ -1,7 +1,5 @@
 //! Policies that go from A to B and back to A: nothing of B comes back with them.
 
-mod small_lake;
-
 use chain::FunctionName;
 use futures::executor::block_on;
 use lake::error::{Error, SettingsError};
@@ -14,7 +12,7 @@ use lake::store::{MemoryStore, Precondition, Store, StoreError, list_all};
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, key, open, put};
+use crate::small_lake::{finish, key, open, put};
 
 const ANY: Policies = policies(Consent::Any);
 const AS_OF: Policies = policies(Consent::AsOf);

@@ -1,7 +1,5 @@
 //! A landing object that cannot be dealt with is told of, and keeps nobody from dealing with the others.
 
-mod small_lake;
-
 use chain::FunctionName;
 use futures::executor::block_on;
 use lake::events::{Ask, Message};
@@ -12,7 +10,7 @@ use lake::store::{MemoryStore, Store};
 use lake::tables::Stream;
 use serde_json::json;
 
-use self::small_lake::{finish, keys, open, put};
+use crate::small_lake::{finish, keys, open, put};
 
 const NOON_MS: i64 = 1_687_086_000_000;
 const READINGS: FunctionName = FunctionName::AccelerometerLandingToTrusted;

@@ -1,7 +1,5 @@
 //! An object that cannot be read costs those who need it, and not their neighbours.
 
-mod small_lake;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +13,7 @@ use lake::store::{MemoryStore, Store, StoreError};
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, keys, open, put};
+use crate::small_lake::{finish, keys, open, put};
 
 const CURATED: &str = "curated/machine_learning/";
 const MOTIONS: &str = "trusted/accelerometer/";

@@ -11,7 +11,6 @@ use lake::lake::Lake;
 use lake::policy::Policies;
 use lake::store::{MemoryStore, Precondition, Store, list_all};
 
-#[allow(dead_code, reason = "not every test that has this module wants one part")]
 pub(crate) fn open(store: &MemoryStore, policies: Policies) -> Lake {
     open_with(store, policies, 1)
 }
@@ -30,7 +29,6 @@ pub(crate) fn put(store: &MemoryStore, key: &str, text: String) {
     block_on(store.put(&ObjectKey::new(key), text.into(), Precondition::None)).unwrap();
 }
 
-#[allow(dead_code, reason = "not every test that has this module looks at keys")]
 pub(crate) fn keys(store: &MemoryStore, prefix: &str) -> Vec<ObjectKey> {
     block_on(list_all(store, prefix)).unwrap().into_iter().map(|object| object.key).collect()
 }

@@ -1,8 +1,6 @@
 //! Parts of customer_curated that are asked for together look at the manifests they share once, and
 //! fail each for itself.
 
-mod small_lake;
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
@@ -21,7 +19,7 @@ use lake::tables::Stream;
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, keys, open_with, put};
+use crate::small_lake::{finish, keys, open_with, put};
 
 const PARTS: u16 = 16;
 const NOON_MS: i64 = 1_687_086_000_000;

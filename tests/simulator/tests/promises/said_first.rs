@@ -1,8 +1,6 @@
 //! Whoever asks for very many people reads what the runs say of them. So they say what was decided of
 //! people before anything else is decided of them, and before the parts say it.
 
-mod small_lake;
-
 use std::sync::{Arc, Mutex};
 
 use chain::FunctionName;
@@ -15,7 +13,7 @@ use lake::store::{MemoryStore, Store, StoreError};
 use serde_json::json;
 use simulator::table::Derived;
 
-use self::small_lake::{finish, keys, open, put};
+use crate::small_lake::{finish, keys, open, put};
 
 const CURATES: FunctionName = FunctionName::CustomerTrustedToCurated;
 /// Those before it.
