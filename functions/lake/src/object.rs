@@ -7,6 +7,7 @@
 
 mod opened;
 
+use std::io::Write;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -15,6 +16,7 @@ use arrow_select::concat::concat_batches;
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
@@ -162,7 +164,7 @@ pub fn encode(
             .set_max_row_group_row_count(Some(row_group_rows))
             .set_key_value_metadata(Some(vec![pair(footer)?]))
             .build();
-        let mut writer = ArrowWriter::try_new(&mut bytes, Arc::clone(schema), Some(properties))?;
+        let mut writer = writer(&mut bytes, schema, properties)?;
         for batch in batches {
             writer.write(batch)?;
         }
@@ -196,6 +198,18 @@ fn properties(schema: &Schema) -> Result<WriterPropertiesBuilder, ParquetError> 
     }))
 }
 
+/// Without the schema as Arrow has it: the columns are of types that Parquet's own schema says whole,
+/// and a small object would be a fifth larger.
+fn writer<W: Write + Send>(
+    to: W,
+    schema: &SchemaRef,
+    properties: WriterProperties,
+) -> Result<ArrowWriter<W>, ParquetError> {
+    let options = ArrowWriterOptions::new().with_properties(properties);
+    let options = options.with_skip_arrow_metadata(true);
+    ArrowWriter::try_new_with_options(to, Arc::clone(schema), options)
+}
+
 fn pair(footer: &Footer) -> Result<KeyValue, ParquetError> {
     let json = serde_json::to_string(footer);
     let json = json.map_err(|error| ParquetError::External(error.into()))?;
@@ -213,7 +227,7 @@ impl Encoder {
     pub fn new(schema: &SchemaRef, rule: &str) -> Result<Self, Error> {
         let writer = properties(schema).and_then(|properties| {
             let properties = properties.set_max_row_group_row_count(None).build();
-            ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties))
+            self::writer(Vec::new(), schema, properties)
         });
         let rule = rule.to_owned();
         match writer {
