@@ -1,5 +1,7 @@
 //! Thousands of runs, each from a seed.
 //!
+//!     cargo test --release -p simulator --test promises seeds -- --nocapture
+//!
 //! `SIM_SECONDS=600` runs for that long; `SIM_FIRST=1000000` begins elsewhere;
 //! `SIM_SEED=17` runs that seed alone and prints every step; `SIM_RUN=FILE` the run in that file
 //! (the last line of what a failure prints).
