@@ -3,8 +3,8 @@
     STEDI=target/release/stedi python tests/bench/memory.py [--sizes 10,100,2100] [--cores 1,2]
 
 People in no order, their readings in no order of time, over many days: so that of what is derived
-every day is open at once. Of every size there is a lake of its own, with pairing `customer`, which
-keeps the rows apart. Results go to RESULTS-MEMORY.md.
+every day is open at once. Of every size there is a lake of its own, with pairing `customer`: by
+time alone, so many people would be paired with each other. Results go to RESULTS-MEMORY.md.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import commit, machine, numbers
+from data import DAY_MS
 from measure import CommandFailed, Taken, adopt_orphans, measure
 
 MEGABYTE = 1_000_000
 PEOPLE = 10_000
 DAYS = 100
-DAY_MS = 86_400_000
 FIRST_MS = 1_687_046_400_000
 SEED = 1
 BLOCK = 10_000
@@ -146,7 +146,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", type=numbers, default=[10, 100, 2_100], help="MB (10,100,2100)")
     parser.add_argument("--cores", type=numbers, default=[1, 2], help="how many to pin to (1,2)")
     parser.add_argument("--runs", type=int, default=3, help="of each (3)")
-    parser.add_argument("--work", type=Path, help="folder for data and lakes; 8 GB at the most")
+    parser.add_argument("--work", type=Path, help="folder for data and lakes: thrice the size")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("RESULTS-MEMORY.md"))
     return parser.parse_args()
 
