@@ -1,12 +1,11 @@
 //! What follows from the curated register: the owners that others read, then the part of
 //! customer_curated.
 
-use arrow_array::BooleanArray;
-use arrow_select::filter::filter_record_batch;
 use futures::try_join;
 use lake::customer::Customer;
 use lake::derivation::Target;
 use lake::error::Error;
+use lake::gather::gathered;
 use lake::index::Index;
 use lake::key::{ETag, KeyHash, Part, Revision};
 use lake::lake::{Lake, Put};
@@ -123,15 +122,14 @@ pub(crate) async fn project(
         return Ok(Err("the trusted part"));
     };
     let batch = &trusted.value.batch;
-    let curated: BooleanArray = Customer::from_batch(batch)
-        .iter()
-        .map(|record| {
-            let row = register.people.get(&lake.key.person(record.email()));
-            Some(row.is_some_and(|row| row.curated().is_some()))
-        })
-        .collect();
+    let records = Customer::from_batch(batch);
+    let curated = records.iter().enumerate().filter(|(_, record)| {
+        let row = register.people.get(&lake.key.person(record.email()));
+        row.is_some_and(|row| row.curated().is_some())
+    });
+    let curated: Vec<_> = curated.map(|(row, _)| (0, row)).collect();
     let rows = || {
-        let rows = filter_record_batch(batch, &curated);
+        let rows = gathered(std::slice::from_ref(batch), curated.iter().copied());
         let rows = rows.map_err(|error| Error::encode(&CUSTOMER_CURATED, error))?;
         let (records, admitted) = (batch.num_rows() as u64, rows.num_rows() as u64);
         Ok((rows, Ledger { records, admitted, ..Ledger::default() }))

@@ -13,6 +13,7 @@ pub mod derivation;
 pub mod error;
 pub mod events;
 pub mod function;
+pub mod gather;
 pub mod index;
 pub mod key;
 pub mod lake;

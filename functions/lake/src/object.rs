@@ -5,26 +5,22 @@
 //!
 //! Objects of any size are written row group by row group ([`Encoder`]), and read so ([`open`]).
 
+mod columns;
 mod opened;
 
-use std::io::Write;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_schema::{DataType, Schema, SchemaRef};
-use arrow_select::concat::concat_batches;
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Schema};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
-use parquet::file::reader::ChunkReader;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
+use self::columns::Source;
 pub(crate) use self::opened::keep;
 pub use self::opened::{Fetched, Opened, fetch, open, open_now, open_once, read_group};
 use crate::error::Error;
@@ -149,29 +145,20 @@ pub struct Rows {
 
 /// Encodes rows, in the order given, with the footer.
 pub fn encode(
-    schema: &SchemaRef,
+    schema: &Schema,
     batches: &[RecordBatch],
     footer: &Footer,
     row_group_rows: usize,
 ) -> Result<Bytes, Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Encode {
-        what: footer.version.rule.clone(),
-        source,
-    };
+    let mut encoder = Encoder::new(schema, &footer.version.rule)?;
     let mut bytes = Vec::new();
-    let mut write = || -> Result<(), ParquetError> {
-        let properties = properties(schema)?
-            .set_max_row_group_row_count(Some(row_group_rows))
-            .set_key_value_metadata(Some(vec![pair(footer)?]))
-            .build();
-        let mut writer = writer(&mut bytes, schema, properties)?;
-        for batch in batches {
-            writer.write(batch)?;
+    for batch in batches {
+        for from in (0..batch.num_rows()).step_by(row_group_rows.max(1)) {
+            let rows = batch.slice(from, row_group_rows.min(batch.num_rows() - from));
+            bytes.append(&mut encoder.row_group(&rows)?);
         }
-        writer.close()?;
-        Ok(())
-    };
-    write().map_err(|error| failed(error.into()))?;
+    }
+    bytes.append(&mut encoder.finish(footer)?);
     Ok(bytes.into())
 }
 
@@ -179,12 +166,13 @@ pub fn encode(
 /// they are than of places in a dictionary, in no more time. So are the texts of a customer, and
 /// nearly all of what writing a part of a customer table takes is by the page. Encodings are those
 /// every reader of Parquet has: DELTA_BINARY_PACKED would make less yet of step trainer readings, and is not.
-fn properties(schema: &Schema) -> Result<WriterPropertiesBuilder, ParquetError> {
+///
+/// Pages are [compressed](columns) as they are written.
+fn properties(schema: &Schema) -> WriterProperties {
     let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL)?))
         .set_created_by(concat!("stedi lake ", env!("CARGO_PKG_VERSION")).to_owned());
     let of_customers = schema.index_of(CUSTOMER_COLUMN).is_ok();
-    Ok(schema.fields().iter().fold(properties, |properties, field| {
+    let properties = schema.fields().iter().fold(properties, |properties, field| {
         let column = ColumnPath::from(field.name().as_str());
         match field.data_type() {
             DataType::Utf8 if of_customers => {
@@ -195,19 +183,8 @@ fn properties(schema: &Schema) -> Result<WriterPropertiesBuilder, ParquetError> 
                 .set_column_dictionary_page_size_limit(column, DOUBLES_DICTIONARY_BYTES_MAX),
             _ => properties,
         }
-    }))
-}
-
-/// Without the schema as Arrow has it: the columns are of types that Parquet's own schema says whole,
-/// and a small object would be a fifth larger.
-fn writer<W: Write + Send>(
-    to: W,
-    schema: &SchemaRef,
-    properties: WriterProperties,
-) -> Result<ArrowWriter<W>, ParquetError> {
-    let options = ArrowWriterOptions::new().with_properties(properties);
-    let options = options.with_skip_arrow_metadata(true);
-    ArrowWriter::try_new_with_options(to, Arc::clone(schema), options)
+    });
+    properties.build()
 }
 
 fn pair(footer: &Footer) -> Result<KeyValue, ParquetError> {
@@ -219,15 +196,14 @@ fn pair(footer: &Footer) -> Result<KeyValue, ParquetError> {
 /// Encodes an object row group by row group: of what is encoded it keeps what the footer says of it.
 pub struct Encoder {
     rule: String,
-    writer: ArrowWriter<Vec<u8>>,
+    writer: SerializedFileWriter<Vec<u8>>,
 }
 
 impl Encoder {
     /// An object of `rule` without rows yet.
-    pub fn new(schema: &SchemaRef, rule: &str) -> Result<Self, Error> {
-        let writer = properties(schema).and_then(|properties| {
-            let properties = properties.set_max_row_group_row_count(None).build();
-            self::writer(Vec::new(), schema, properties)
+    pub fn new(schema: &Schema, rule: &str) -> Result<Self, Error> {
+        let writer = columns::described(schema).and_then(|described| {
+            SerializedFileWriter::new(Vec::new(), described, Arc::new(properties(schema)))
         });
         let rule = rule.to_owned();
         match writer {
@@ -238,7 +214,7 @@ impl Encoder {
 
     /// Encodes rows as one row group; returns what is to be written.
     pub fn row_group(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, Error> {
-        let encoded = self.writer.write(rows).and_then(|()| self.writer.flush());
+        let encoded = columns::write(&mut self.writer, rows);
         self.encoded(encoded)
     }
 
@@ -252,8 +228,8 @@ impl Encoder {
     }
 
     fn encoded(&mut self, outcome: Result<(), ParquetError>) -> Result<Vec<u8>, Error> {
-        let synced = outcome.and_then(|()| Ok(self.writer.sync()?));
-        synced.map_err(|error| Error::Encode { what: self.rule.clone(), source: error.into() })?;
+        let flushed = outcome.and_then(|()| Ok(self.writer.flush()?));
+        flushed.map_err(|error| Error::Encode { what: self.rule.clone(), source: error.into() })?;
         Ok(std::mem::take(self.writer.inner_mut()))
     }
 }
@@ -280,27 +256,13 @@ pub fn bytes_max_without_rows(table: &Table) -> Result<u64, Error> {
 /// Decodes an object that [`encode`] made.
 pub fn decode(key: &ObjectKey, bytes: Bytes) -> Result<Rows, Error> {
     let read = || -> Result<Rows, ParquetError> {
-        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-        let footer = footer(builder.metadata())?;
-        let rows = builder.metadata().file_metadata().num_rows();
-        Ok(Rows { footer, batch: read_rows(builder, rows)? })
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&bytes)?;
+        let footer = footer(&metadata)?;
+        let schema = columns::schema(&metadata)?;
+        let source = Source { bytes: Arc::new(bytes), metadata: &metadata };
+        Ok(Rows { footer, batch: source.groups(&schema, 0..metadata.num_row_groups())? })
     };
     read().map_err(|error| unreadable(key, &error))
-}
-
-/// Reads so many rows into one batch, whose schema has no metadata.
-fn read_rows<T: ChunkReader + 'static>(
-    builder: ParquetRecordBatchReaderBuilder<T>,
-    rows: i64,
-) -> Result<RecordBatch, ParquetError> {
-    let rows = usize::try_from(rows).unwrap_or(0).max(1);
-    let reader = builder.with_batch_size(rows).build()?;
-    let schema = Arc::new(Schema::new(reader.schema().fields().clone()));
-    let batches = reader.map(|batch| {
-        let batch = batch?;
-        batch.with_schema(Arc::clone(&schema))
-    });
-    Ok(concat_batches(&schema, &batches.collect::<Result<Vec<_>, _>>()?)?)
 }
 
 /// Looks at a derived object without reading its rows; `None` if there is none.

@@ -4,16 +4,15 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt32Type};
 use arrow_array::{
-    Array, ArrayAccessor, ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray,
-    RecordBatch, StringArray, UInt32Array,
+    ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray,
+    UInt32Array,
 };
 use arrow_schema::{ArrowError, SchemaRef};
-use arrow_select::interleave::interleave;
-use arrow_select::take::take;
+
+use crate::gather::{gathered_column, texts_of, value};
 
 /// Where a reading is among some batches.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +31,8 @@ impl Place {
         times.iter().zip(0..).map(move |(time_ms, row)| Self { time_ms: *time_ms, batch, row })
     }
 
-    fn at(&self) -> (u32, u32) {
-        (self.batch, self.row)
+    fn at(&self) -> (usize, usize) {
+        (self.batch as usize, self.row as usize)
     }
 }
 
@@ -109,23 +108,11 @@ pub fn copied(
     if rows.is_empty() {
         return Ok(RecordBatch::new_empty(schema.clone()));
     }
-    let of_one: Option<UInt32Array> =
-        (batches.len() == 1).then(|| rows.iter().map(|row| row.row).collect());
-    let of_many: Vec<(usize, usize)> = match of_one {
-        Some(_) => Vec::new(),
-        None => rows.iter().map(|row| (row.batch as usize, row.row as usize)).collect(),
-    };
     let copied = |name: &str| -> Result<ArrayRef, ArrowError> {
         let columns = columns(batches, name)?;
-        if let Some(numbered) = Numbered::of(&columns) {
-            return Ok(Arc::new(numbered.texts(rows)));
-        }
-        match (columns.as_slice(), &of_one) {
-            ([column], Some(rows)) => take(column, rows, None),
-            _ => {
-                let columns: Vec<&dyn Array> = columns.iter().map(AsRef::as_ref).collect();
-                interleave(&columns, &of_many)
-            }
+        match Numbered::of(&columns) {
+            Some(numbered) => Ok(Arc::new(numbered.texts(rows))),
+            None => gathered_column(&columns, rows.iter().map(Place::at)),
         }
     };
     let columns = schema.fields().iter().map(|field| copied(field.name()));
@@ -161,7 +148,7 @@ impl<'a> Numbered<'a> {
         self.texts.value(number as usize)
     }
 
-    fn compare(&self, a: (u32, u32), b: (u32, u32)) -> Ordering {
+    fn compare(&self, a: (usize, usize), b: (usize, usize)) -> Ordering {
         match (value(&self.numbers, a), value(&self.numbers, b)) {
             (Some(a), Some(b)) if a != b => self.text(a).cmp(self.text(b)),
             (a, b) => a.is_some().cmp(&b.is_some()),
@@ -169,11 +156,7 @@ impl<'a> Numbered<'a> {
     }
 
     fn texts(&self, rows: &[Place]) -> StringArray {
-        let text = |row: &Place| value(&self.numbers, row.at()).map(|number| self.text(number));
-        let bytes = rows.iter().map(|row| text(row).map_or(0, str::len)).sum();
-        let mut texts = StringBuilder::with_capacity(rows.len(), bytes);
-        rows.iter().for_each(|row| texts.append_option(text(row)));
-        texts.finish()
+        texts_of(rows.iter().map(|row| value(&self.numbers, row.at()).map(|it| self.text(it))))
     }
 }
 
@@ -210,7 +193,7 @@ impl<'a> Column<'a> {
 
     /// Which of two rows comes first by this column, by the numbers of batch and row: one without a
     /// value before those with one.
-    pub fn compare(&self, a: (u32, u32), b: (u32, u32)) -> Ordering {
+    pub fn compare(&self, a: (usize, usize), b: (usize, usize)) -> Ordering {
         match self {
             Self::Texts(columns) => value(columns, a).cmp(&value(columns, b)),
             Self::Numbered(column) => column.compare(a, b),
@@ -231,15 +214,10 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     columns.iter().map(|column| column.as_primitive_opt()).collect()
 }
 
-fn value<T: ArrayAccessor + Copy>(columns: &[T], (batch, row): (u32, u32)) -> Option<T::Item> {
-    let (column, row) = (columns[batch as usize], row as usize);
-    (!column.is_null(row)).then(|| column.value(row))
-}
-
 #[cfg(test)]
 mod tests {
     use arrow_array::types::Float64Type;
-    use arrow_array::{BooleanArray, DictionaryArray};
+    use arrow_array::{Array, BooleanArray, DictionaryArray};
     use arrow_ord::sort::{SortColumn, lexsort_to_indices};
     use arrow_select::concat::concat_batches;
     use arrow_select::filter::filter_record_batch;

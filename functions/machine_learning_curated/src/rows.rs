@@ -8,9 +8,9 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_schema::ArrowError;
-use arrow_select::concat::concat_batches;
 use lake::derivation::{Draft, Settled, Target, sorted};
 use lake::error::Error;
+use lake::gather::gathered;
 use lake::lake::{Lake, Room};
 use lake::object::{Ledger, Version};
 use lake::report::Report;
@@ -55,7 +55,13 @@ impl Waiting {
                 let plain = plain.map_err(failed)?;
                 match self.is_in_parts {
                     true => sorted(table, &plain, STEP_TIME),
-                    false => concat_batches(&table.schema(), &plain).map_err(failed),
+                    false => {
+                        let all = plain.iter().enumerate();
+                        let all = all.flat_map(|(number, rows)| {
+                            (0..rows.num_rows()).map(move |row| (number, row))
+                        });
+                        gathered(&plain, all).map_err(failed)
+                    }
                 }
             }
         }

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{
-    Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, UInt32Array, new_null_array,
-};
+use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, new_null_array};
 use arrow_buffer::ScalarBuffer;
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
-use arrow_select::take::{take, take_record_batch};
+use lake::gather::{gathered, gathered_column, texts_of};
 use lake::key::{KeyHash, LakeKey};
 use lake::order::Column;
 use lake::policy::Identity;
@@ -190,7 +188,8 @@ impl<'a> Pairs<'a> {
 
     /// Which of two step readings of one time comes first.
     fn compare(&self, a: u32, b: u32) -> Ordering {
-        let mut columns = self.order.iter().map(|column| column.compare((0, a), (0, b)));
+        let mut columns =
+            self.order.iter().map(|column| column.compare((0, a as usize), (0, b as usize)));
         columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
@@ -229,7 +228,9 @@ impl<'a> Pairs<'a> {
     /// The rows that pairs make, to be encoded: a text is a number in them, and each text is there once. So
     /// the same ones are not copied for each row, only to be told apart again when they are encoded.
     pub(crate) fn rows(&self, found: &[Pair]) -> Result<RecordBatch, ArrowError> {
-        let steps: UInt32Array = found.iter().map(|pair| pair.step).collect();
+        let steps = |column: &ArrayRef| {
+            gathered_column(&[column], found.iter().map(|pair| (0, pair.step as usize)))
+        };
         let motions = || found.iter().map(|pair| pair.motion as usize);
         let said = &self.steps.said;
         let column = |field: &FieldRef| {
@@ -237,8 +238,13 @@ impl<'a> Pairs<'a> {
             // Both were recorded at the same time.
             let of_steps = if name == MOTION_TIME { STEP_TIME } else { name };
             match (said.column_by_name(of_steps), AXES.iter().position(|it| *it == name)) {
-                (Some(_), _) if name == SERIAL => take(&self.steps.serials, &steps, None),
-                (Some(column), _) => take(column, &steps, None),
+                (Some(_), _) if name == SERIAL => {
+                    let numbers: ArrayRef = Arc::new(self.steps.serials.keys().clone());
+                    let numbers = steps(&numbers)?.as_primitive::<UInt32Type>().clone();
+                    let texts = Arc::clone(self.steps.serials.values());
+                    Ok(Arc::new(DictionaryArray::try_new(numbers, texts)?) as ArrayRef)
+                }
+                (Some(column), _) => steps(column),
                 (None, Some(axis)) => Ok(self.motions.axis(axis, motions())),
                 (None, None) if name == USER => Ok(self.motions.users(motions())?),
                 (None, None) => Err(ArrowError::SchemaError(format!("neither has a {name}"))),
@@ -263,12 +269,19 @@ fn text_bytes(texts: &DictionaryArray<UInt32Type>, row: usize) -> u64 {
 
 /// Rows with the texts in each of them.
 pub(crate) fn plain(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let plain = |column: &ArrayRef| match column.as_any_dictionary_opt() {
-        None => Ok(Arc::clone(column)),
-        Some(texts) => take(texts.values(), texts.keys(), None),
+    let plain = |column: &ArrayRef| match column.as_dictionary_opt::<UInt32Type>() {
+        None => Arc::clone(column),
+        Some(numbered) => Arc::new(texts(numbered)) as ArrayRef,
     };
-    let columns = rows.columns().iter().map(plain).collect::<Result<_, _>>()?;
+    let columns = rows.columns().iter().map(plain).collect();
     RecordBatch::try_new(MACHINE_LEARNING_CURATED.schema(), columns)
+}
+
+/// The text of each row.
+fn texts(numbered: &DictionaryArray<UInt32Type>) -> StringArray {
+    let texts = numbered.values().as_string::<i32>();
+    let text = |number: u32| texts.is_valid(number as usize).then(|| texts.value(number as usize));
+    texts_of(numbered.keys().iter().map(|number| number.and_then(text)))
 }
 
 /// The rows that are of some times, both in order.
@@ -284,7 +297,7 @@ pub(crate) fn of_times(
             kept.push(row);
         }
     }
-    take_record_batch(rows, &UInt32Array::from(kept))
+    gathered(std::slice::from_ref(rows), kept.into_iter().map(|row| (0, row)))
 }
 
 /// The devices of some step readings.

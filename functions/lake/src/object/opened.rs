@@ -5,20 +5,18 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{RecordBatch, UInt32Array};
-use arrow_select::take::take_record_batch;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
 use bytes::{Buf, Bytes};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
-use super::{FOOTER_BYTES, Footer, footer, read_rows, unreadable};
+use super::columns::{self, Source};
+use super::{FOOTER_BYTES, Footer, footer, unreadable};
 use crate::error::Error;
+use crate::gather::gathered;
 use crate::key::{ETag, ObjectKey};
 use crate::lake::{Lake, Versioned};
 use crate::landing::row_bytes;
@@ -38,7 +36,14 @@ enum Parts {
     /// A small object of one row group was read at once.
     Whole(RecordBatch),
     /// Only within each are the rows sorted by time.
-    Groups(ArrowReaderMetadata),
+    Groups(Described),
+}
+
+/// What an object says of its row groups.
+#[derive(Clone)]
+struct Described {
+    metadata: Arc<ParquetMetaData>,
+    schema: SchemaRef,
 }
 
 /// Opens a derived object that was just listed; a small one is read at once, and kept. What is
@@ -107,19 +112,20 @@ fn open_object(
 ) -> Result<(Opened, usize), ParquetError> {
     let mut reader = ParquetMetaDataReader::new();
     reader.try_parse_sized(&object.bytes, object.meta.size_bytes)?;
-    let metadata = Arc::new(reader.finish()?);
+    let metadata = reader.finish()?;
     let (footer, count) = (footer(&metadata)?, metadata.file_metadata().num_rows());
     let rows = u64::try_from(count)
         .map_err(|_| ParquetError::General(format!("{key} has {count} rows")))?;
-    let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::default())?;
-    if is_small && metadata.metadata().num_row_groups() <= 1 {
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(object.bytes, metadata);
-        let batch = read_rows(builder, count)?;
+    let schema = columns::schema(&metadata)?;
+    if is_small && metadata.num_row_groups() <= 1 {
+        let source = Source { bytes: Arc::new(object.bytes), metadata: &metadata };
+        let batch = source.groups(&schema, 0..metadata.num_row_groups())?;
         let bytes = row_bytes(&batch) as usize;
         return Ok((Opened { footer, rows, parts: Parts::Whole(batch) }, bytes));
     }
-    let weight = metadata.metadata().memory_size();
-    Ok((Opened { footer, rows, parts: Parts::Groups(metadata) }, weight))
+    let weight = metadata.memory_size();
+    let described = Described { metadata: Arc::new(metadata), schema };
+    Ok((Opened { footer, rows, parts: Parts::Groups(described) }, weight))
 }
 
 /// Keeps rows that were just written, as [`open`] would read them.
@@ -134,7 +140,7 @@ impl Opened {
     pub fn groups(&self) -> usize {
         match &self.parts {
             Parts::Whole(_) => 1,
-            Parts::Groups(metadata) => metadata.metadata().num_row_groups(),
+            Parts::Groups(described) => described.metadata.num_row_groups(),
         }
     }
 
@@ -148,7 +154,7 @@ impl Opened {
     pub fn span(&self, group: usize, column: &str) -> Option<Span> {
         match &self.parts {
             Parts::Whole(_) => None,
-            Parts::Groups(metadata) => span_of(metadata, group, column),
+            Parts::Groups(described) => span_of(described, group, column),
         }
     }
 
@@ -156,8 +162,8 @@ impl Opened {
     pub fn group_bytes(&self, group: usize) -> u64 {
         match &self.parts {
             Parts::Whole(_) => 0,
-            Parts::Groups(metadata) => {
-                let Range { start, end } = place_of(metadata, group);
+            Parts::Groups(described) => {
+                let Range { start, end } = place_of(described, group);
                 end - start
             }
         }
@@ -167,8 +173,8 @@ impl Opened {
     pub fn group_rows(&self, group: usize) -> u64 {
         match &self.parts {
             Parts::Whole(batch) => batch.num_rows() as u64,
-            Parts::Groups(metadata) => {
-                u64::try_from(metadata.metadata().row_group(group).num_rows()).unwrap_or(0)
+            Parts::Groups(described) => {
+                u64::try_from(described.metadata.row_group(group).num_rows()).unwrap_or(0)
             }
         }
     }
@@ -193,7 +199,7 @@ enum Encoded {
     Not(RecordBatch),
     Group {
         window: Window,
-        metadata: ArrowReaderMetadata,
+        described: Described,
         group: usize,
     },
 }
@@ -207,10 +213,10 @@ pub async fn fetch(
 ) -> Result<Option<Fetched>, Error> {
     match &opened.value.parts {
         Parts::Whole(batch) => Ok(Some(Fetched(Encoded::Not(batch.clone())))),
-        Parts::Groups(metadata) => {
-            let window = window(lake, key, &opened.etag, metadata, group).await?;
-            let metadata = metadata.clone();
-            Ok(window.map(|window| Fetched(Encoded::Group { window, metadata, group })))
+        Parts::Groups(described) => {
+            let window = window(lake, key, &opened.etag, described, group).await?;
+            let described = described.clone();
+            Ok(window.map(|window| Fetched(Encoded::Group { window, described, group })))
         }
     }
 }
@@ -228,9 +234,9 @@ impl Fetched {
     pub fn rows(&self, key: &ObjectKey) -> Result<RecordBatch, Error> {
         let rows = match &self.0 {
             Encoded::Not(batch) => Ok(batch.clone()),
-            Encoded::Group { window, metadata, group } => {
-                let rows = metadata.metadata().row_group(*group).num_rows();
-                read_rows(window.clone().group(metadata, *group), rows)
+            Encoded::Group { window, described, group } => {
+                let source = window.source(described);
+                source.groups(&described.schema, *group..*group + 1)
             }
         };
         rows.map_err(|error| unreadable(key, &error))
@@ -241,15 +247,20 @@ impl Fetched {
     pub fn within(&self, key: &ObjectKey, column: &str, span: Span) -> Result<RecordBatch, Error> {
         let rows = match &self.0 {
             Encoded::Not(batch) => copy_within(batch, column, span),
-            Encoded::Group { window, metadata, group } => {
-                if span_of(metadata, *group, column).is_some_and(|all| span.contains(all)) {
+            Encoded::Group { window, described, group } => {
+                if span_of(described, *group, column).is_some_and(|all| span.contains(all)) {
                     return self.rows(key);
                 }
-                window.clone().rows_within(metadata, *group, column, span)
+                window.rows_within(described, *group, column, span)
             }
         };
         rows.map_err(|error| unreadable(key, &error))
     }
+}
+
+fn column_of<'a>(rows: &'a RecordBatch, column: &str) -> Result<&'a ArrayRef, ParquetError> {
+    let missing = || ParquetError::General(format!("it has no column {column}"));
+    rows.column_by_name(column).ok_or_else(missing)
 }
 
 /// The numbers of the rows, which are sorted by a column of times, whose times lie in a span.
@@ -258,7 +269,7 @@ fn range_within(
     column: &str,
     span: Span,
 ) -> Result<Range<usize>, ParquetError> {
-    let times = rows.column(rows.schema_ref().index_of(column)?).as_primitive::<Int64Type>();
+    let times = column_of(rows, column)?.as_primitive::<Int64Type>();
     let first = times.values().partition_point(|time| *time < span.first_ms);
     let end = times.values().partition_point(|time| *time <= span.last_ms);
     Ok(first..end.max(first))
@@ -269,19 +280,20 @@ fn copy_within(rows: &RecordBatch, column: &str, span: Span) -> Result<RecordBat
     if (start, end) == (0, rows.num_rows()) {
         return Ok(rows.clone());
     }
-    Ok(take_record_batch(rows, &UInt32Array::from_iter_values(start as u32..end as u32))?)
+    gathered(std::slice::from_ref(rows), (start..end).map(|row| (0, row)))
+        .map_err(|error| ParquetError::External(error.into()))
 }
 
-fn span_of(metadata: &ArrowReaderMetadata, group: usize, column: &str) -> Option<Span> {
-    let column = metadata.schema().index_of(column).ok()?;
-    let statistics = metadata.metadata().row_group(group).column(column).statistics()?;
+fn span_of(described: &Described, group: usize, column: &str) -> Option<Span> {
+    let column = described.schema.index_of(column).ok()?;
+    let statistics = described.metadata.row_group(group).column(column).statistics()?;
     let Statistics::Int64(times) = statistics else { return None };
     Some(Span { first_ms: *times.min_opt()?, last_ms: *times.max_opt()? })
 }
 
 /// Where in its object a row group is.
-fn place_of(metadata: &ArrowReaderMetadata, group: usize) -> Range<u64> {
-    let columns = metadata.metadata().row_group(group).columns().iter();
+fn place_of(described: &Described, group: usize) -> Range<u64> {
+    let columns = described.metadata.row_group(group).columns().iter();
     let ranges: Vec<(u64, u64)> = columns.map(|column| column.byte_range()).collect();
     let start = ranges.iter().map(|(start, _)| *start).min().unwrap_or(0);
     let end = ranges.iter().map(|(start, length)| start + length).max().unwrap_or(0);
@@ -293,10 +305,10 @@ async fn window(
     lake: &Lake,
     key: &ObjectKey,
     etag: &ETag,
-    metadata: &ArrowReaderMetadata,
+    described: &Described,
     group: usize,
 ) -> Result<Option<Window>, Error> {
-    let place = place_of(metadata, group);
+    let place = place_of(described, group);
     let start = place.start;
     let object = lake.store.get(key, ByteRange::Bounded(place)).await?;
     let unmoved = object.filter(|object| object.meta.etag == *etag);
@@ -312,30 +324,25 @@ struct Window {
 }
 
 impl Window {
-    fn group(
-        self,
-        metadata: &ArrowReaderMetadata,
-        group: usize,
-    ) -> ParquetRecordBatchReaderBuilder<Self> {
-        ParquetRecordBatchReaderBuilder::new_with_metadata(self, metadata.clone())
-            .with_row_groups(vec![group])
+    fn source<'a>(&self, described: &'a Described) -> Source<'a, Self> {
+        Source { bytes: Arc::new(self.clone()), metadata: &described.metadata }
     }
 
     /// Rows of the row group it is of: first the times are read, then pages that have some of them.
     fn rows_within(
-        self,
-        metadata: &ArrowReaderMetadata,
+        &self,
+        described: &Described,
         group: usize,
         column: &str,
         span: Span,
     ) -> Result<RecordBatch, ParquetError> {
-        let all = metadata.metadata().row_group(group).num_rows();
-        let times = ProjectionMask::columns(metadata.parquet_schema(), [column]);
-        let times = read_rows(self.clone().group(metadata, group).with_projection(times), all)?;
-        let Range { start, end } = range_within(&times, column, span)?;
+        let (source, schema) = (self.source(described), &described.schema);
+        let times = schema.index_of(column).and_then(|times| schema.project(&[times]));
+        let times = times.map_err(|error| ParquetError::External(error.into()))?;
+        let times = source.groups(&Arc::new(times), group..group + 1)?;
+        let rows = range_within(&times, column, span)?;
         drop(times);
-        let rows = self.group(metadata, group).with_offset(start).with_limit(end - start);
-        read_rows(rows, (end - start) as i64)
+        source.within(schema, group, rows)
     }
 
     fn slice(&self, start: u64, length: Option<usize>) -> Result<Bytes, ParquetError> {

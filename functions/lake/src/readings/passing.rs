@@ -12,12 +12,12 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
 use arrow_array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow_select::interleave::interleave_record_batch;
 
 use super::Rule;
 use super::sorted::{Admitted, Sorted, failed, keyed, text_bytes, with_owners, with_texts};
 use crate::derivation::{Draft, Settled, Target, Waiting};
 use crate::error::Error;
+use crate::gather::gathered;
 use crate::key::ObjectKey;
 use crate::lake::{Bounds, Lake};
 use crate::landing::{Piece, Records, row_bytes};
@@ -220,9 +220,8 @@ impl<'a> Pass<'a> {
     fn deal<R: Rule>(&mut self) -> Result<(), Error> {
         let undealt = std::mem::take(&mut self.undealt);
         self.undealt_bytes = 0;
-        let undealt: Vec<_> = undealt.iter().collect();
         for ((number, bucket), rows) in std::mem::take(&mut self.kept) {
-            let rows = interleave_record_batch(&undealt, &rows).map_err(failed::<R>)?;
+            let rows = gathered(&undealt, rows.iter().copied()).map_err(failed::<R>)?;
             let text_bytes = texts_bytes::<R>(&self.texts, &rows);
             self.days[number].buckets[bucket].push_numbered(rows, text_bytes);
         }

@@ -1,0 +1,88 @@
+//! Copies rows of batches into one: of columns of the types that the tables have, and numbers that stand
+//! for texts.
+
+use std::sync::Arc;
+
+use arrow_array::builder::StringBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
+use arrow_array::{
+    Array, ArrayAccessor, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
+};
+use arrow_schema::{ArrowError, DataType};
+
+/// Some rows of batches of one schema, by the numbers of batch and row.
+pub fn gathered(
+    batches: &[RecordBatch],
+    rows: impl Iterator<Item = (usize, usize)> + Clone,
+) -> Result<RecordBatch, ArrowError> {
+    let first = batches.first().ok_or_else(|| ArrowError::SchemaError("no batch".to_owned()))?;
+    let column = |column: usize| {
+        let columns: Vec<_> = batches.iter().map(|batch| batch.column(column)).collect();
+        gathered_column(&columns, rows.clone())
+    };
+    let columns = (0..first.num_columns()).map(column).collect::<Result<_, _>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.clone().count()));
+    RecordBatch::try_new_with_options(first.schema(), columns, &options)
+}
+
+/// Some rows of columns of one type, by the numbers of column and row.
+pub fn gathered_column(
+    columns: &[&ArrayRef],
+    rows: impl Iterator<Item = (usize, usize)> + Clone,
+) -> Result<ArrayRef, ArrowError> {
+    let kind = columns.first().map_or(&DataType::Null, |column| column.data_type());
+    let gathered = match kind {
+        DataType::Utf8 => texts(columns, rows),
+        DataType::Int32 => numbers::<Int32Type>(columns, rows),
+        DataType::Int64 => numbers::<Int64Type>(columns, rows),
+        DataType::UInt32 => numbers::<UInt32Type>(columns, rows),
+        DataType::Float64 => numbers::<Float64Type>(columns, rows),
+        _ => None,
+    };
+    gathered.ok_or_else(|| ArrowError::NotYetImplemented(format!("copies of rows of {kind}")))
+}
+
+fn numbers<T: ArrowPrimitiveType>(
+    columns: &[&ArrayRef],
+    rows: impl Iterator<Item = (usize, usize)>,
+) -> Option<ArrayRef> {
+    let columns: Vec<&PrimitiveArray<T>> =
+        columns.iter().map(|column| column.as_primitive_opt()).collect::<Option<_>>()?;
+    Some(Arc::new(if columns.iter().any(|column| column.null_count() > 0) {
+        rows.map(|at| value(&columns, at)).collect()
+    } else {
+        let values: Vec<&[T::Native]> =
+            columns.iter().map(|column| column.values().as_ref()).collect();
+        PrimitiveArray::<T>::from_iter_values(rows.map(|(column, row)| values[column][row]))
+    }))
+}
+
+fn texts(
+    columns: &[&ArrayRef],
+    rows: impl Iterator<Item = (usize, usize)> + Clone,
+) -> Option<ArrayRef> {
+    let columns: Vec<&StringArray> =
+        columns.iter().map(|column| column.as_string_opt()).collect::<Option<_>>()?;
+    Some(Arc::new(texts_of(rows.map(|at| value(&columns, at)))))
+}
+
+/// A column of texts.
+pub fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>> + Clone) -> StringArray {
+    let (mut rows, mut bytes) = (0, 0);
+    for text in texts.clone() {
+        (rows, bytes) = (rows + 1, bytes + text.map_or(0, str::len));
+    }
+    let mut builder = StringBuilder::with_capacity(rows, bytes);
+    texts.for_each(|text| builder.append_option(text));
+    builder.finish()
+}
+
+/// What a row says.
+pub(crate) fn value<T: ArrayAccessor + Copy>(
+    columns: &[T],
+    (column, row): (usize, usize),
+) -> Option<T::Item> {
+    let column = columns[column];
+    (!column.is_null(row)).then(|| column.value(row))
+}

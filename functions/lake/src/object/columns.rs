@@ -1,0 +1,458 @@
+//! Rows as columns of Parquet, and back.
+//!
+//! The tables have columns of four types, none of them nested, and so they are written and read column by
+//! column, as the Parquet crate has them. Its way from and to Arrow is for every type that Arrow has: with
+//! what that needs it was 4 of the 14 MB of a function's code, and it makes what compresses anew for each
+//! column of each row group.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io::Write;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float64Type as Float64, Int32Type as Int32, Int64Type as Int64, UInt32Type,
+};
+use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
+use parquet::basic::{CompressionCodec, LogicalType, Repetition, Type as PhysicalType};
+use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
+use parquet::column::reader::ColumnReaderImpl;
+use parquet::column::writer::{ColumnCloseResult, ColumnWriterImpl};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::WriterPropertiesPtr;
+use parquet::file::reader::ChunkReader;
+use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::file::writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::{ColumnDescPtr, Type, TypePtr};
+use zstd::bulk::Compressor;
+
+use super::ZSTD_LEVEL;
+
+/// Rows of a group that are read at once where each value takes memory of its own.
+const TEXTS_AT_ONCE: usize = 1_024;
+
+/// The schema of rows, as Parquet has it.
+pub(super) fn described(schema: &Schema) -> Result<TypePtr, ParquetError> {
+    let column = |field: &Arc<Field>| {
+        let (physical, logical) = match field.data_type() {
+            DataType::Utf8 => (PhysicalType::BYTE_ARRAY, Some(LogicalType::String)),
+            DataType::Int32 => (PhysicalType::INT32, None),
+            DataType::Int64 => (PhysicalType::INT64, None),
+            DataType::Float64 => (PhysicalType::DOUBLE, None),
+            other => return Err(unknown(field.name(), other)),
+        };
+        let column = Type::primitive_type_builder(field.name(), physical)
+            .with_repetition(Repetition::OPTIONAL)
+            .with_logical_type(logical);
+        Ok(Arc::new(column.build()?))
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<_, _>>()?;
+    Ok(Arc::new(Type::group_type_builder("schema").with_fields(columns).build()?))
+}
+
+/// The schema of an object's rows.
+pub(super) fn schema(metadata: &ParquetMetaData) -> Result<SchemaRef, ParquetError> {
+    let columns = metadata.file_metadata().schema_descr().columns().iter();
+    let field = |column: &ColumnDescPtr| {
+        let kind = match column.physical_type() {
+            _ if column.max_rep_level() > 0 || column.max_def_level() > 1 => {
+                return Err(unknown(column.name(), &"nested"));
+            }
+            PhysicalType::BYTE_ARRAY => DataType::Utf8,
+            PhysicalType::INT32 => DataType::Int32,
+            PhysicalType::INT64 => DataType::Int64,
+            PhysicalType::DOUBLE => DataType::Float64,
+            other => return Err(unknown(column.name(), &other)),
+        };
+        Ok(Field::new(column.name(), kind, true))
+    };
+    Ok(Arc::new(Schema::new(columns.map(field).collect::<Result<Vec<_>, _>>()?)))
+}
+
+fn unknown(column: &str, kind: &dyn std::fmt::Debug) -> ParquetError {
+    ParquetError::NYI(format!("no table has a column such as {column}: {kind:?}"))
+}
+
+/// Writes rows as one row group.
+pub(super) fn write<W: Write + Send>(
+    to: &mut SerializedFileWriter<W>,
+    rows: &RecordBatch,
+) -> Result<(), ParquetError> {
+    let properties = Arc::clone(to.properties());
+    let described = to.schema_descr().columns().to_vec();
+    let mut group = to.next_row_group()?;
+    for (column, described) in rows.columns().iter().zip(described) {
+        let mut pages = TrackedWrite::new(Vec::new());
+        let chunk = Chunk { described, properties: Arc::clone(&properties), pages: &mut pages };
+        let closed = chunk.write(column)?;
+        group.append_column(&Bytes::from(pages.into_inner()?), closed)?;
+    }
+    group.close().map(drop)
+}
+
+/// A column of a row group, to be written.
+struct Chunk<'a> {
+    described: ColumnDescPtr,
+    properties: WriterPropertiesPtr,
+    pages: &'a mut TrackedWrite<Vec<u8>>,
+}
+
+impl Chunk<'_> {
+    fn write(self, column: &ArrayRef) -> Result<ColumnCloseResult, ParquetError> {
+        let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+        let levels = match &nulls {
+            None => vec![1; column.len()],
+            Some(nulls) => nulls.iter().map(i16::from).collect(),
+        };
+        match column.data_type() {
+            DataType::Utf8 => {
+                let texts = present(&nulls, column.len(), texts(column.as_string()));
+                self.values::<ByteArrayType>(&texts, &levels)
+            }
+            DataType::Dictionary(..) => {
+                let numbered = column.as_dictionary::<UInt32Type>();
+                let (numbers, values) = (numbered.keys().values(), numbered.values().as_string());
+                let each = present(&None, values.len(), texts(values));
+                let text = |row: usize| each[numbers[row] as usize].clone();
+                self.values::<ByteArrayType>(&present(&nulls, column.len(), text), &levels)
+            }
+            DataType::Int32 => {
+                let numbers = numbers(&nulls, column.as_primitive::<Int32>());
+                self.values::<Int32Type>(&numbers, &levels)
+            }
+            DataType::Int64 => {
+                let numbers = numbers(&nulls, column.as_primitive::<Int64>());
+                self.values::<Int64Type>(&numbers, &levels)
+            }
+            DataType::Float64 => {
+                let numbers = numbers(&nulls, column.as_primitive::<Float64>());
+                self.values::<DoubleType>(&numbers, &levels)
+            }
+            other => Err(unknown(self.described.name(), other)),
+        }
+    }
+
+    /// Writes the values of the rows that have one, and which these are.
+    fn values<T: parquet::data_type::DataType>(
+        self,
+        values: &[T::T],
+        levels: &[i16],
+    ) -> Result<ColumnCloseResult, ParquetError> {
+        let pages = Box::new(Pages(SerializedPageWriter::new(self.pages)));
+        let mut writer = ColumnWriterImpl::<T>::new(self.described, self.properties, pages);
+        writer.write_batch(values, Some(levels), None)?;
+        let closed = writer.close()?;
+        let metadata = closed.metadata.into_builder().set_compression_codec(CompressionCodec::ZSTD);
+        Ok(ColumnCloseResult { metadata: metadata.build()?, ..closed })
+    }
+}
+
+/// The values of the rows that have one.
+fn present<T>(nulls: &Option<NullBuffer>, rows: usize, value: impl Fn(usize) -> T) -> Vec<T> {
+    match nulls {
+        None => (0..rows).map(value).collect(),
+        Some(nulls) => nulls.valid_indices().map(value).collect(),
+    }
+}
+
+fn numbers<'a, T: ArrowPrimitiveType>(
+    nulls: &Option<NullBuffer>,
+    column: &'a PrimitiveArray<T>,
+) -> Cow<'a, [T::Native]> {
+    match nulls {
+        None => Cow::Borrowed(column.values()),
+        nulls => Cow::Owned(present(nulls, column.len(), |row| column.value(row))),
+    }
+}
+
+/// The text of a row of a column, which is not copied.
+fn texts(column: &StringArray) -> impl Fn(usize) -> ByteArray {
+    let bytes = Bytes::from_owner(column.values().clone());
+    let ends = column.value_offsets();
+    move |row| ByteArray::from(bytes.slice(ends[row] as usize..ends[row + 1] as usize))
+}
+
+thread_local! {
+    /// To make one takes as long as to compress a small page.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Compresses pages on their way out: a column writer does too, but makes a compressor for each column.
+struct Pages<'a>(SerializedPageWriter<'a, Vec<u8>>);
+
+impl PageWriter for Pages<'_> {
+    fn write_page(&mut self, page: CompressedPage) -> Result<PageWriteSpec, ParquetError> {
+        let bytes = COMPRESSOR.with_borrow_mut(|compressor| {
+            let compressor = match compressor {
+                Some(compressor) => compressor,
+                none => none.insert(Compressor::new(ZSTD_LEVEL)?),
+            };
+            compressor.compress(page.data())
+        })?;
+        let mut compressed = page.compressed_page().clone();
+        let (Page::DataPage { buf, .. }
+        | Page::DataPageV2 { buf, .. }
+        | Page::DictionaryPage { buf, .. }) = &mut compressed;
+        *buf = Bytes::from(bytes);
+        self.0.write_page(CompressedPage::new(compressed, page.uncompressed_size()))
+    }
+
+    fn close(&mut self) -> Result<(), ParquetError> {
+        self.0.close()
+    }
+}
+
+/// An object, or the stretch of it that was fetched, whose rows are read.
+pub(super) struct Source<'a, R> {
+    pub(super) bytes: Arc<R>,
+    pub(super) metadata: &'a ParquetMetaData,
+}
+
+impl<R: ChunkReader + 'static> Source<'_, R> {
+    /// All rows of some row groups: those columns that the schema names.
+    pub(super) fn groups(
+        &self,
+        schema: &SchemaRef,
+        groups: Range<usize>,
+    ) -> Result<RecordBatch, ParquetError> {
+        let all = |group| (group, 0..self.rows(group));
+        self.read(schema, &groups.map(all).collect::<Vec<_>>())
+    }
+
+    /// Some rows of a row group.
+    pub(super) fn within(
+        &self,
+        schema: &SchemaRef,
+        group: usize,
+        rows: Range<usize>,
+    ) -> Result<RecordBatch, ParquetError> {
+        self.read(schema, &[(group, rows)])
+    }
+
+    fn rows(&self, group: usize) -> usize {
+        usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0)
+    }
+
+    fn read(
+        &self,
+        schema: &SchemaRef,
+        stretches: &[(usize, Range<usize>)],
+    ) -> Result<RecordBatch, ParquetError> {
+        let count = stretches.iter().map(|(_, rows)| rows.len()).sum();
+        let columns = schema.fields().iter().map(|field| {
+            let all = self.metadata.file_metadata().schema_descr().columns();
+            let number = all.iter().position(|column| column.name() == field.name());
+            let missing = || ParquetError::General(format!("it has no column {}", field.name()));
+            let number = number.ok_or_else(missing)?;
+            match field.data_type() {
+                DataType::Utf8 => self.texts(number, stretches),
+                DataType::Int32 => self.numbers::<Int32, Int32Type>(number, stretches),
+                DataType::Int64 => self.numbers::<Int64, Int64Type>(number, stretches),
+                DataType::Float64 => self.numbers::<Float64, DoubleType>(number, stretches),
+                other => Err(unknown(field.name(), other)),
+            }
+        });
+        let columns = columns.collect::<Result<_, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options);
+        rows.map_err(|error| ParquetError::External(error.into()))
+    }
+
+    /// Reads some rows of a column, so many at a time; what they say is added to what was read of those
+    /// before: the values, and which rows have one.
+    fn values<T: parquet::data_type::DataType>(
+        &self,
+        column: usize,
+        stretches: &[(usize, Range<usize>)],
+        at_once: usize,
+        mut read: impl FnMut(&mut Vec<T::T>, &mut Vec<i16>) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
+        let (mut values, mut levels) = (Vec::new(), Vec::new());
+        for (group, rows) in stretches {
+            let chunk = self.metadata.row_group(*group).column(column);
+            let bytes = Arc::clone(&self.bytes);
+            let pages = SerializedPageReader::new(bytes, chunk, self.rows(*group), None)?;
+            let described = chunk.column_descr_ptr();
+            let is_optional = described.max_def_level() > 0;
+            let mut reader = ColumnReaderImpl::<T>::new(described, Box::new(pages));
+            reader.skip_records(rows.start)?;
+            let mut left = rows.len();
+            while left > 0 {
+                let wanted = left.min(at_once);
+                let (found, ..) =
+                    reader.read_records(wanted, Some(&mut levels), None, &mut values)?;
+                if found == 0 {
+                    let name = chunk.column_descr().name();
+                    return Err(ParquetError::EOF(format!("{name} has {left} rows too few")));
+                }
+                if !is_optional {
+                    levels.resize(levels.len() + found, 1);
+                }
+                read(&mut values, &mut levels)?;
+                left -= found;
+            }
+        }
+        Ok(())
+    }
+
+    fn numbers<A, P>(
+        &self,
+        column: usize,
+        stretches: &[(usize, Range<usize>)],
+    ) -> Result<ArrayRef, ParquetError>
+    where
+        A: ArrowPrimitiveType,
+        P: parquet::data_type::DataType<T = A::Native>,
+    {
+        let (mut all, mut present) = (Vec::new(), Vec::new());
+        self.values::<P>(column, stretches, usize::MAX, |values, levels| {
+            all.append(values);
+            present.append(levels);
+            Ok(())
+        })?;
+        if all.len() == present.len() {
+            return Ok(Arc::new(PrimitiveArray::<A>::new(all.into(), None)));
+        }
+        let mut all = all.into_iter();
+        let value = |level| if level > 0 { all.next() } else { None };
+        Ok(Arc::new(present.into_iter().map(value).collect::<PrimitiveArray<A>>()))
+    }
+
+    fn texts(
+        &self,
+        column: usize,
+        stretches: &[(usize, Range<usize>)],
+    ) -> Result<ArrayRef, ParquetError> {
+        let (mut bytes, mut ends, mut present) = (Vec::new(), vec![0], Vec::new());
+        self.values::<ByteArrayType>(column, stretches, TEXTS_AT_ONCE, |values, levels| {
+            let mut values = values.drain(..);
+            for level in levels.drain(..) {
+                let value = if level > 0 { values.next() } else { None };
+                present.push(value.is_some());
+                bytes.extend_from_slice(value.as_ref().map_or(&[], ByteArray::data));
+                ends.push(i32::try_from(bytes.len())?);
+            }
+            Ok(())
+        })?;
+        let nulls = Some(NullBuffer::from(present)).filter(|nulls| nulls.null_count() > 0);
+        let texts = StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), nulls);
+        Ok(Arc::new(texts.map_err(|error| ParquetError::External(error.into()))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{DictionaryArray, Float64Array, Int32Array, Int64Array, UInt32Array};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::ObjectKey;
+    use crate::object::{Footer, Ledger, Version, decode, encode};
+    use crate::tables::{MACHINE_LEARNING_CURATED, Table};
+
+    const TABLE: &Table = &MACHINE_LEARNING_CURATED;
+    const TEXTS: [Option<&str>; 4] = [Some("ada@test.com"), None, Some(""), Some("Łódź")];
+
+    type Row = (usize, Option<i64>, Option<i32>, usize, Option<i64>, [Option<f64>; 3]);
+
+    fn footer() -> Footer {
+        let text = || "none".to_owned();
+        let version = Version { rule: text(), policies: 0, source: text(), digest: text() };
+        Footer { version, ledger: Ledger::default(), had_rows: true }
+    }
+
+    fn row() -> impl Strategy<Value = Row> {
+        let time = || prop::option::weighted(0.9, any::<i64>());
+        let axis = || prop::option::weighted(0.9, prop::num::f64::ANY);
+        let distance = prop::option::weighted(0.9, any::<i32>());
+        (0..TEXTS.len(), time(), distance, 0..TEXTS.len(), time(), [axis(), axis(), axis()])
+    }
+
+    /// With the texts in each row, or with numbers in their place.
+    fn batch(rows: &[Row], is_numbered: bool) -> RecordBatch {
+        let numbers = |number: fn(&Row) -> usize| -> ArrayRef {
+            let numbers = rows.iter().map(number);
+            match is_numbered {
+                false => Arc::new(numbers.map(|number| TEXTS[number]).collect::<StringArray>()),
+                true => {
+                    let numbers: UInt32Array = numbers.map(|number| number as u32).collect();
+                    let texts = StringArray::from_iter(TEXTS);
+                    Arc::new(DictionaryArray::try_new(numbers, Arc::new(texts)).unwrap())
+                }
+            }
+        };
+        let axis = |axis: usize| -> ArrayRef {
+            Arc::new(rows.iter().map(|row| row.5[axis]).collect::<Float64Array>())
+        };
+        let columns: Vec<ArrayRef> = vec![
+            numbers(|row| row.0),
+            Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|row| row.2).collect::<Int32Array>()),
+            numbers(|row| row.3),
+            Arc::new(rows.iter().map(|row| row.4).collect::<Int64Array>()),
+            axis(0),
+            axis(1),
+            axis(2),
+        ];
+        let names = TABLE.columns.iter().map(|column| column.name);
+        let columns = names.zip(columns).map(|(name, column)| (name, column, true));
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+
+    /// What rows say, to the bit: no number is equal to itself that is none.
+    fn said(rows: &RecordBatch) -> Vec<String> {
+        let said = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64>() {
+            Some(axis) if axis.is_valid(row) => format!("{:x}", axis.value(row).to_bits()),
+            _ => format!("{:?}", column.slice(row, 1)),
+        };
+        let row = |row| rows.columns().iter().map(|column| said(column, row)).collect();
+        (0..rows.num_rows()).map(row).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            rows in prop::collection::vec(row(), 0..40),
+            row_group_rows in 1_usize..50,
+            first in any::<prop::sample::Index>(),
+            count in any::<prop::sample::Index>(),
+        ) {
+            let (key, plain) = (ObjectKey::new("object"), batch(&rows, false));
+            let schema = TABLE.schema();
+            let bytes = encode(&schema, std::slice::from_ref(&plain), &footer(), row_group_rows).unwrap();
+            let numbered = encode(&schema, &[batch(&rows, true)], &footer(), row_group_rows);
+            prop_assert_eq!(&numbered.unwrap(), &bytes);
+            let read = decode(&key, bytes.clone()).unwrap();
+            prop_assert_eq!(said(&read.batch), said(&plain));
+            prop_assert_eq!(read.batch.schema(), schema.clone());
+            prop_assert_eq!(read.footer, footer());
+
+            // Some rows of each row group.
+            let metadata = parquet::file::metadata::ParquetMetaDataReader::new();
+            let metadata = metadata.parse_and_finish(&bytes).unwrap();
+            let source = Source { bytes: Arc::new(bytes), metadata: &metadata };
+            for group in 0..metadata.num_row_groups() {
+                let of_group = source.rows(group);
+                let first = first.index(of_group);
+                let some = first..first + count.index(of_group - first + 1);
+                let read = source.within(&schema, group, some.clone()).unwrap();
+                let from = group * row_group_rows + some.start;
+                prop_assert_eq!(said(&read), said(&plain.slice(from, some.len())));
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_table_has_is_refused() {
+        let field = Field::new("shares", DataType::Boolean, true);
+        let refused = described(&Schema::new(vec![field])).unwrap_err().to_string();
+        assert!(refused.contains("shares") && refused.contains("Boolean"), "{refused}");
+    }
+}
