@@ -295,8 +295,6 @@ class Wiring(Infrastructure):
                         "METRICS_NAMESPACE",
                         "RUST_LOG",
                         "CLOSED_AFTER_DAYS",
-                        "MALLOC_MMAP_THRESHOLD_",
-                        "MALLOC_TRIM_THRESHOLD_",
                     },
                 )
 

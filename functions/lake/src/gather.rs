@@ -6,9 +6,7 @@ use std::sync::Arc;
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
-use arrow_array::{
-    Array, ArrayAccessor, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
-};
+use arrow_array::{Array, ArrayAccessor, ArrayRef, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType};
 
 /// Some rows of batches of one schema, by the numbers of batch and row.
@@ -22,8 +20,7 @@ pub fn gathered(
         gathered_column(&columns, rows.clone())
     };
     let columns = (0..first.num_columns()).map(column).collect::<Result<_, _>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.clone().count()));
-    RecordBatch::try_new_with_options(first.schema(), columns, &options)
+    RecordBatch::try_new(first.schema(), columns)
 }
 
 /// Some rows of columns of one type, by the numbers of column and row.

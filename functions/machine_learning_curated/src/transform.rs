@@ -297,7 +297,7 @@ pub(crate) fn of_times(
             kept.push(row);
         }
     }
-    gathered(std::slice::from_ref(rows), kept.into_iter().map(|row| (0, row)))
+    gathered(std::slice::from_ref(rows), kept.iter().map(|row| (0, *row)))
 }
 
 /// The devices of some step readings.

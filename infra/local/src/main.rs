@@ -38,33 +38,20 @@ use crate::output::Output;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// What the allocators are told, and look for in the environment only, before anything else runs.
-///
-/// Rust's gives back after a millisecond what is free: by default it keeps it ten times as long, and a
-/// landing object of 2 GB took 30 MB more. The C library's, of which zstd asks some hundred kilobytes
-/// for every column it writes, keeps that: by default it gave it back each time, and clearing the same
-/// pages again took a twentieth of the time of eleven million records.
-const ALLOCATORS: [(&str, &str); 3] = [
-    ("MIMALLOC_PURGE_DELAY", "1"),
-    ("MALLOC_MMAP_THRESHOLD_", "4194304"),
-    ("MALLOC_TRIM_THRESHOLD_", "16777216"),
-];
+/// What the allocator is told, and looks for in the environment only, before anything else runs: to give
+/// back after a millisecond what is free. By default it keeps it ten times as long, and a landing object
+/// of 2 GB took 30 MB more.
+const PURGE_DELAY_MS: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "1");
 
-/// Set where the command has begun again: what it sets for the allocators need not arrive, since the C
-/// library takes its own away from a command with special rights.
-const BEGUN_AGAIN: &str = "STEDI_BEGUN_AGAIN";
-
-/// Begins the command again with what the allocators are told, unless somebody has told them. If it
-/// cannot be, the command goes on as it is.
-fn tell_allocators() {
-    let untold = || ALLOCATORS.into_iter().filter(|(name, _)| env::var_os(name).is_none());
-    if env::var_os(BEGUN_AGAIN).is_none()
-        && untold().next().is_some()
+/// Begins the command again with what the allocator is told, unless somebody has told it. If it cannot
+/// be, the command goes on as it is.
+fn tell_allocator() {
+    let (name, value) = PURGE_DELAY_MS;
+    if env::var_os(name).is_none()
         && let Ok(command) = env::current_exe()
     {
-        let mut again = process::Command::new(command);
         let _failed =
-            again.args(env::args_os().skip(1)).envs(untold()).env(BEGUN_AGAIN, "1").exec();
+            process::Command::new(command).args(env::args_os().skip(1)).env(name, value).exec();
     }
 }
 
@@ -72,7 +59,7 @@ fn tell_allocators() {
 const NO_COMMAND: ErrorKind = ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
 
 fn main() -> ExitCode {
-    tell_allocators();
+    tell_allocator();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) if error.use_stderr() && error.kind() != NO_COMMAND => {

@@ -1,29 +1,28 @@
 //! Rows as columns of Parquet, and back.
 //!
 //! The tables have columns of four types, none of them nested, and so they are written and read column by
-//! column, as the Parquet crate has them. Its way from and to Arrow is for every type that Arrow has: with
-//! what that needs it was 4 of the 14 MB of a function's code, and it makes what compresses anew for each
-//! column of each row group.
+//! column, as the Parquet crate has them. Its way from and to Arrow is for every type that Arrow has, which
+//! is a third of the code of a function that has it, and makes what compresses anew for each column of each
+//! row group.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowPrimitiveType, Float64Type as Float64, Int32Type as Int32, Int64Type as Int64, UInt32Type,
-};
-use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray};
+use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, PrimitiveArray, RecordBatch, StringArray};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::basic::{CompressionCodec, LogicalType, Repetition, Type as PhysicalType};
 use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter};
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::column::writer::{ColumnCloseResult, ColumnWriterImpl};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type};
+use parquet::data_type as stored;
+use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterPropertiesPtr;
@@ -35,8 +34,9 @@ use zstd::bulk::Compressor;
 
 use super::ZSTD_LEVEL;
 
-/// Rows of a group that are read at once where each value takes memory of its own.
-const TEXTS_AT_ONCE: usize = 1_024;
+/// Values that are given at once to what writes them, or texts that are taken at once from what reads
+/// them: each text is counted for itself meanwhile.
+const AT_ONCE: usize = 1_024;
 
 /// The schema of rows, as Parquet has it.
 pub(super) fn described(schema: &Schema) -> Result<TypePtr, ParquetError> {
@@ -80,6 +80,10 @@ fn unknown(column: &str, kind: &dyn std::fmt::Debug) -> ParquetError {
     ParquetError::NYI(format!("no table has a column such as {column}: {kind:?}"))
 }
 
+pub(super) fn external(error: ArrowError) -> ParquetError {
+    ParquetError::External(error.into())
+}
+
 /// Writes rows as one row group.
 pub(super) fn write<W: Write + Send>(
     to: &mut SerializedFileWriter<W>,
@@ -87,10 +91,20 @@ pub(super) fn write<W: Write + Send>(
 ) -> Result<(), ParquetError> {
     let properties = Arc::clone(to.properties());
     let described = to.schema_descr().columns().to_vec();
+    let (wanted, found) = (described.len(), rows.num_columns());
+    if wanted != found {
+        return Err(ParquetError::General(format!("{found} columns instead of {wanted}")));
+    }
     let mut group = to.next_row_group()?;
     for (column, described) in rows.columns().iter().zip(described) {
         let mut pages = TrackedWrite::new(Vec::new());
-        let chunk = Chunk { described, properties: Arc::clone(&properties), pages: &mut pages };
+        let chunk = Chunk {
+            described,
+            properties: Arc::clone(&properties),
+            rows: column.len(),
+            nulls: column.logical_nulls().filter(|nulls| nulls.null_count() > 0),
+            pages: &mut pages,
+        };
         let closed = chunk.write(column)?;
         group.append_column(&Bytes::from(pages.into_inner()?), closed)?;
     }
@@ -101,74 +115,74 @@ pub(super) fn write<W: Write + Send>(
 struct Chunk<'a> {
     described: ColumnDescPtr,
     properties: WriterPropertiesPtr,
+    rows: usize,
+    /// Which rows have a value, if not all of them have one.
+    nulls: Option<NullBuffer>,
     pages: &'a mut TrackedWrite<Vec<u8>>,
 }
 
 impl Chunk<'_> {
     fn write(self, column: &ArrayRef) -> Result<ColumnCloseResult, ParquetError> {
-        let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        let levels = match &nulls {
-            None => vec![1; column.len()],
-            Some(nulls) => nulls.iter().map(i16::from).collect(),
-        };
         match column.data_type() {
-            DataType::Utf8 => {
-                let texts = present(&nulls, column.len(), texts(column.as_string()));
-                self.values::<ByteArrayType>(&texts, &levels)
-            }
+            DataType::Utf8 => self.values::<stored::ByteArrayType>(texts(column.as_string())),
             DataType::Dictionary(..) => {
                 let numbered = column.as_dictionary::<UInt32Type>();
-                let (numbers, values) = (numbered.keys().values(), numbered.values().as_string());
-                let each = present(&None, values.len(), texts(values));
-                let text = |row: usize| each[numbers[row] as usize].clone();
-                self.values::<ByteArrayType>(&present(&nulls, column.len(), text), &levels)
+                let (numbers, text) =
+                    (numbered.keys().values(), texts(numbered.values().as_string()));
+                self.values::<stored::ByteArrayType>(|row| text(numbers[row] as usize))
             }
             DataType::Int32 => {
-                let numbers = numbers(&nulls, column.as_primitive::<Int32>());
-                self.values::<Int32Type>(&numbers, &levels)
+                self.numbers::<_, stored::Int32Type>(column.as_primitive::<Int32Type>())
             }
             DataType::Int64 => {
-                let numbers = numbers(&nulls, column.as_primitive::<Int64>());
-                self.values::<Int64Type>(&numbers, &levels)
+                self.numbers::<_, stored::Int64Type>(column.as_primitive::<Int64Type>())
             }
             DataType::Float64 => {
-                let numbers = numbers(&nulls, column.as_primitive::<Float64>());
-                self.values::<DoubleType>(&numbers, &levels)
+                self.numbers::<_, stored::DoubleType>(column.as_primitive::<Float64Type>())
             }
             other => Err(unknown(self.described.name(), other)),
         }
     }
 
-    /// Writes the values of the rows that have one, and which these are.
-    fn values<T: parquet::data_type::DataType>(
+    fn numbers<A, P>(self, column: &PrimitiveArray<A>) -> Result<ColumnCloseResult, ParquetError>
+    where
+        A: ArrowPrimitiveType,
+        P: stored::DataType<T = A::Native>,
+    {
+        let numbers = column.values();
+        self.values::<P>(|row| numbers[row])
+    }
+
+    /// Writes what the rows say that have a value.
+    fn values<T: stored::DataType>(
         self,
-        values: &[T::T],
-        levels: &[i16],
+        value: impl Fn(usize) -> T::T,
     ) -> Result<ColumnCloseResult, ParquetError> {
+        if T::get_physical_type() != self.described.physical_type() {
+            return Err(unknown(self.described.name(), &T::get_physical_type()));
+        }
         let pages = Box::new(Pages(SerializedPageWriter::new(self.pages)));
         let mut writer = ColumnWriterImpl::<T>::new(self.described, self.properties, pages);
-        writer.write_batch(values, Some(levels), None)?;
+        let (mut values, mut levels) = (Vec::new(), Vec::new());
+        for from in (0..self.rows).step_by(AT_ONCE) {
+            let rows = from..self.rows.min(from + AT_ONCE);
+            levels.clear();
+            values.clear();
+            match &self.nulls {
+                None => {
+                    levels.resize(rows.len(), 1);
+                    values.extend(rows.map(&value));
+                }
+                Some(nulls) => {
+                    levels.extend(rows.clone().map(|row| i16::from(nulls.is_valid(row))));
+                    values.extend(rows.filter(|row| nulls.is_valid(*row)).map(&value));
+                }
+            }
+            writer.write_batch(&values, Some(&levels), None)?;
+        }
         let closed = writer.close()?;
         let metadata = closed.metadata.into_builder().set_compression_codec(CompressionCodec::ZSTD);
         Ok(ColumnCloseResult { metadata: metadata.build()?, ..closed })
-    }
-}
-
-/// The values of the rows that have one.
-fn present<T>(nulls: &Option<NullBuffer>, rows: usize, value: impl Fn(usize) -> T) -> Vec<T> {
-    match nulls {
-        None => (0..rows).map(value).collect(),
-        Some(nulls) => nulls.valid_indices().map(value).collect(),
-    }
-}
-
-fn numbers<'a, T: ArrowPrimitiveType>(
-    nulls: &Option<NullBuffer>,
-    column: &'a PrimitiveArray<T>,
-) -> Cow<'a, [T::Native]> {
-    match nulls {
-        None => Cow::Borrowed(column.values()),
-        nulls => Cow::Owned(present(nulls, column.len(), |row| column.value(row))),
     }
 }
 
@@ -181,7 +195,7 @@ fn texts(column: &StringArray) -> impl Fn(usize) -> ByteArray {
 
 thread_local! {
     /// To make one takes as long as to compress a small page.
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Compressor<'static>> = RefCell::default();
 }
 
 /// Compresses pages on their way out: a column writer does too, but makes a compressor for each column.
@@ -189,18 +203,19 @@ struct Pages<'a>(SerializedPageWriter<'a, Vec<u8>>);
 
 impl PageWriter for Pages<'_> {
     fn write_page(&mut self, page: CompressedPage) -> Result<PageWriteSpec, ParquetError> {
-        let bytes = COMPRESSOR.with_borrow_mut(|compressor| {
-            let compressor = match compressor {
-                Some(compressor) => compressor,
-                none => none.insert(Compressor::new(ZSTD_LEVEL)?),
-            };
-            compressor.compress(page.data())
-        })?;
         let mut compressed = page.compressed_page().clone();
-        let (Page::DataPage { buf, .. }
-        | Page::DataPageV2 { buf, .. }
-        | Page::DictionaryPage { buf, .. }) = &mut compressed;
-        *buf = Bytes::from(bytes);
+        let buffer = match &mut compressed {
+            Page::DataPage { buf, .. } | Page::DictionaryPage { buf, .. } => buf,
+            // Of which only a part may be compressed.
+            Page::DataPageV2 { .. } => {
+                return Err(ParquetError::NYI("pages of version 2".to_owned()));
+            }
+        };
+        let bytes = COMPRESSOR.with_borrow_mut(|compressor| {
+            compressor.set_compression_level(ZSTD_LEVEL)?;
+            compressor.compress(buffer)
+        })?;
+        *buffer = Bytes::from(bytes);
         self.0.write_page(CompressedPage::new(compressed, page.uncompressed_size()))
     }
 
@@ -215,6 +230,12 @@ pub(super) struct Source<'a, R> {
     pub(super) metadata: &'a ParquetMetaData,
 }
 
+/// Some rows of a row group.
+struct Stretch {
+    group: usize,
+    rows: Range<usize>,
+}
+
 impl<R: ChunkReader + 'static> Source<'_, R> {
     /// All rows of some row groups: those columns that the schema names.
     pub(super) fn groups(
@@ -222,8 +243,8 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
         schema: &SchemaRef,
         groups: Range<usize>,
     ) -> Result<RecordBatch, ParquetError> {
-        let all = |group| (group, 0..self.rows(group));
-        self.read(schema, &groups.map(all).collect::<Vec<_>>())
+        let all = |group| Ok(Stretch { group, rows: 0..self.rows(group)? });
+        self.read(schema, &groups.map(all).collect::<Result<Vec<_>, ParquetError>>()?)
     }
 
     /// Some rows of a row group.
@@ -233,55 +254,57 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
         group: usize,
         rows: Range<usize>,
     ) -> Result<RecordBatch, ParquetError> {
-        self.read(schema, &[(group, rows)])
+        self.read(schema, &[Stretch { group, rows }])
     }
 
-    fn rows(&self, group: usize) -> usize {
-        usize::try_from(self.metadata.row_group(group).num_rows()).unwrap_or(0)
+    fn rows(&self, group: usize) -> Result<usize, ParquetError> {
+        Ok(usize::try_from(self.metadata.row_group(group).num_rows())?)
     }
 
-    fn read(
-        &self,
-        schema: &SchemaRef,
-        stretches: &[(usize, Range<usize>)],
-    ) -> Result<RecordBatch, ParquetError> {
-        let count = stretches.iter().map(|(_, rows)| rows.len()).sum();
-        let columns = schema.fields().iter().map(|field| {
-            let all = self.metadata.file_metadata().schema_descr().columns();
-            let number = all.iter().position(|column| column.name() == field.name());
-            let missing = || ParquetError::General(format!("it has no column {}", field.name()));
-            let number = number.ok_or_else(missing)?;
-            match field.data_type() {
-                DataType::Utf8 => self.texts(number, stretches),
-                DataType::Int32 => self.numbers::<Int32, Int32Type>(number, stretches),
-                DataType::Int64 => self.numbers::<Int64, Int64Type>(number, stretches),
-                DataType::Float64 => self.numbers::<Float64, DoubleType>(number, stretches),
-                other => Err(unknown(field.name(), other)),
-            }
-        });
-        let columns = columns.collect::<Result<_, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options);
-        rows.map_err(|error| ParquetError::External(error.into()))
+    fn read(&self, schema: &SchemaRef, stretches: &[Stretch]) -> Result<RecordBatch, ParquetError> {
+        let columns =
+            || schema.fields().iter().map(|field| self.column(field, stretches)).collect();
+        // The crate's decoders panic at some of what is no page.
+        let columns = catch_unwind(AssertUnwindSafe(columns));
+        let damaged = |_| Err(ParquetError::General("its pages are damaged".to_owned()));
+        RecordBatch::try_new(Arc::clone(schema), columns.unwrap_or_else(damaged)?).map_err(external)
+    }
+
+    fn column(&self, field: &Field, stretches: &[Stretch]) -> Result<ArrayRef, ParquetError> {
+        let all = self.metadata.file_metadata().schema_descr().columns();
+        let number = all.iter().position(|column| column.name() == field.name());
+        let missing = || ParquetError::General(format!("it has no column {}", field.name()));
+        let number = number.ok_or_else(missing)?;
+        match field.data_type() {
+            DataType::Utf8 => self.texts(number, stretches),
+            DataType::Int32 => self.numbers::<Int32Type, stored::Int32Type>(number, stretches),
+            DataType::Int64 => self.numbers::<Int64Type, stored::Int64Type>(number, stretches),
+            DataType::Float64 => self.numbers::<Float64Type, stored::DoubleType>(number, stretches),
+            other => Err(unknown(field.name(), other)),
+        }
     }
 
     /// Reads some rows of a column, so many at a time; what they say is added to what was read of those
     /// before: the values, and which rows have one.
-    fn values<T: parquet::data_type::DataType>(
+    fn values<T: stored::DataType>(
         &self,
         column: usize,
-        stretches: &[(usize, Range<usize>)],
+        stretches: &[Stretch],
         at_once: usize,
         mut read: impl FnMut(&mut Vec<T::T>, &mut Vec<i16>) -> Result<(), ParquetError>,
     ) -> Result<(), ParquetError> {
         let (mut values, mut levels) = (Vec::new(), Vec::new());
-        for (group, rows) in stretches {
-            let chunk = self.metadata.row_group(*group).column(column);
-            let bytes = Arc::clone(&self.bytes);
-            let pages = SerializedPageReader::new(bytes, chunk, self.rows(*group), None)?;
+        for Stretch { group, rows } in stretches {
+            let (chunk, all) = (self.metadata.row_group(*group).column(column), self.rows(*group)?);
             let described = chunk.column_descr_ptr();
-            let is_optional = described.max_def_level() > 0;
-            let mut reader = ColumnReaderImpl::<T>::new(described, Box::new(pages));
+            let name = || described.name().to_owned();
+            if usize::try_from(chunk.num_values())? != all {
+                let found = chunk.num_values();
+                return Err(ParquetError::General(format!("{}: {found} of {all} rows", name())));
+            }
+            let bytes = Arc::clone(&self.bytes);
+            let pages = SerializedPageReader::new(bytes, chunk, all, None)?;
+            let mut reader = ColumnReaderImpl::<T>::new(Arc::clone(&described), Box::new(pages));
             reader.skip_records(rows.start)?;
             let mut left = rows.len();
             while left > 0 {
@@ -289,10 +312,9 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
                 let (found, ..) =
                     reader.read_records(wanted, Some(&mut levels), None, &mut values)?;
                 if found == 0 {
-                    let name = chunk.column_descr().name();
-                    return Err(ParquetError::EOF(format!("{name} has {left} rows too few")));
+                    return Err(ParquetError::EOF(format!("{}: {left} rows too few", name())));
                 }
-                if !is_optional {
+                if described.max_def_level() == 0 {
                     levels.resize(levels.len() + found, 1);
                 }
                 read(&mut values, &mut levels)?;
@@ -302,14 +324,10 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
         Ok(())
     }
 
-    fn numbers<A, P>(
-        &self,
-        column: usize,
-        stretches: &[(usize, Range<usize>)],
-    ) -> Result<ArrayRef, ParquetError>
+    fn numbers<A, P>(&self, column: usize, stretches: &[Stretch]) -> Result<ArrayRef, ParquetError>
     where
         A: ArrowPrimitiveType,
-        P: parquet::data_type::DataType<T = A::Native>,
+        P: stored::DataType<T = A::Native>,
     {
         let (mut all, mut present) = (Vec::new(), Vec::new());
         self.values::<P>(column, stretches, usize::MAX, |values, levels| {
@@ -325,13 +343,9 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
         Ok(Arc::new(present.into_iter().map(value).collect::<PrimitiveArray<A>>()))
     }
 
-    fn texts(
-        &self,
-        column: usize,
-        stretches: &[(usize, Range<usize>)],
-    ) -> Result<ArrayRef, ParquetError> {
+    fn texts(&self, column: usize, stretches: &[Stretch]) -> Result<ArrayRef, ParquetError> {
         let (mut bytes, mut ends, mut present) = (Vec::new(), vec![0], Vec::new());
-        self.values::<ByteArrayType>(column, stretches, TEXTS_AT_ONCE, |values, levels| {
+        self.values::<stored::ByteArrayType>(column, stretches, AT_ONCE, |values, levels| {
             let mut values = values.drain(..);
             for level in levels.drain(..) {
                 let value = if level > 0 { values.next() } else { None };
@@ -341,9 +355,11 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
             }
             Ok(())
         })?;
+        bytes.shrink_to_fit();
+        ends.shrink_to_fit();
         let nulls = Some(NullBuffer::from(present)).filter(|nulls| nulls.null_count() > 0);
         let texts = StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), nulls);
-        Ok(Arc::new(texts.map_err(|error| ParquetError::External(error.into()))?))
+        Ok(Arc::new(texts.map_err(external)?))
     }
 }
 
@@ -408,7 +424,7 @@ mod tests {
 
     /// What rows say, to the bit: no number is equal to itself that is none.
     fn said(rows: &RecordBatch) -> Vec<String> {
-        let said = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64>() {
+        let said = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64Type>() {
             Some(axis) if axis.is_valid(row) => format!("{:x}", axis.value(row).to_bits()),
             _ => format!("{:?}", column.slice(row, 1)),
         };
@@ -439,7 +455,7 @@ mod tests {
             let metadata = metadata.parse_and_finish(&bytes).unwrap();
             let source = Source { bytes: Arc::new(bytes), metadata: &metadata };
             for group in 0..metadata.num_row_groups() {
-                let of_group = source.rows(group);
+                let of_group = source.rows(group).unwrap();
                 let first = first.index(of_group);
                 let some = first..first + count.index(of_group - first + 1);
                 let read = source.within(&schema, group, some.clone()).unwrap();
@@ -454,5 +470,26 @@ mod tests {
         let field = Field::new("shares", DataType::Boolean, true);
         let refused = described(&Schema::new(vec![field])).unwrap_err().to_string();
         assert!(refused.contains("shares") && refused.contains("Boolean"), "{refused}");
+    }
+
+    /// Whichever bit is another, either all rows are read or the object is said to be unreadable.
+    #[test]
+    fn what_is_damaged_is_no_panic() {
+        let row = (0, Some(1), Some(2), 3, Some(1), [Some(0.5), None, Some(1.5)]);
+        let (key, rows) = (ObjectKey::new("object"), vec![row; 20]);
+        let bytes = encode(&TABLE.schema(), &[batch(&rows, true)], &footer(), 12).unwrap();
+        let mut unreadable = 0;
+        for bit in (0..8 * bytes.len()).step_by(7) {
+            let mut damaged = bytes.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            match decode(&key, damaged.into()) {
+                Ok(read) => assert_eq!(read.batch.num_rows(), rows.len(), "bit {bit}"),
+                Err(error) => {
+                    unreadable += 1;
+                    assert!(error.to_string().contains("object"), "{error}");
+                }
+            }
+        }
+        assert!(unreadable > bytes.len() / 7, "{unreadable} of {} bytes", bytes.len());
     }
 }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use bytes::{Buf, Bytes};
 use parquet::errors::ParquetError;
@@ -13,7 +13,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
-use super::columns::{self, Source};
+use super::columns::{self, Source, external};
 use super::{FOOTER_BYTES, Footer, footer, unreadable};
 use crate::error::Error;
 use crate::gather::gathered;
@@ -258,18 +258,15 @@ impl Fetched {
     }
 }
 
-fn column_of<'a>(rows: &'a RecordBatch, column: &str) -> Result<&'a ArrayRef, ParquetError> {
-    let missing = || ParquetError::General(format!("it has no column {column}"));
-    rows.column_by_name(column).ok_or_else(missing)
-}
-
 /// The numbers of the rows, which are sorted by a column of times, whose times lie in a span.
 fn range_within(
     rows: &RecordBatch,
     column: &str,
     span: Span,
 ) -> Result<Range<usize>, ParquetError> {
-    let times = column_of(rows, column)?.as_primitive::<Int64Type>();
+    let times = rows
+        .column(rows.schema_ref().index_of(column).map_err(external)?)
+        .as_primitive::<Int64Type>();
     let first = times.values().partition_point(|time| *time < span.first_ms);
     let end = times.values().partition_point(|time| *time <= span.last_ms);
     Ok(first..end.max(first))
@@ -280,8 +277,7 @@ fn copy_within(rows: &RecordBatch, column: &str, span: Span) -> Result<RecordBat
     if (start, end) == (0, rows.num_rows()) {
         return Ok(rows.clone());
     }
-    gathered(std::slice::from_ref(rows), (start..end).map(|row| (0, row)))
-        .map_err(|error| ParquetError::External(error.into()))
+    gathered(std::slice::from_ref(rows), (start..end).map(|row| (0, row))).map_err(external)
 }
 
 fn span_of(described: &Described, group: usize, column: &str) -> Option<Span> {
@@ -338,7 +334,7 @@ impl Window {
     ) -> Result<RecordBatch, ParquetError> {
         let (source, schema) = (self.source(described), &described.schema);
         let times = schema.index_of(column).and_then(|times| schema.project(&[times]));
-        let times = times.map_err(|error| ParquetError::External(error.into()))?;
+        let times = times.map_err(external)?;
         let times = source.groups(&Arc::new(times), group..group + 1)?;
         let rows = range_within(&times, column, span)?;
         drop(times);
