@@ -161,6 +161,8 @@ def main() -> int:
     adopt_orphans()
     where, now = machine(), datetime.datetime.now(datetime.UTC)
     try:
+        if options.work:
+            options.work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=options.work) as work:
             lines = list(rows(options, stedi, Path(work)))
     except CommandFailed as failed:

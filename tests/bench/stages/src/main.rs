@@ -102,7 +102,7 @@ fn bare_times(properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
     })
 }
 
-/// As `lake::object::encode`, with other properties.
+/// As the crate writes rows of Arrow, with properties of which `lake::object` has some.
 fn encode(batch: &RecordBatch, properties: WriterProperties) -> Vec<u8> {
     let mut bytes = Vec::new();
     let writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties));
