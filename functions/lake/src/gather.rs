@@ -44,8 +44,7 @@ fn numbers<T: ArrowPrimitiveType>(
     columns: &[&ArrayRef],
     rows: impl Iterator<Item = (usize, usize)>,
 ) -> Option<ArrayRef> {
-    let columns: Vec<&PrimitiveArray<T>> =
-        columns.iter().map(|column| column.as_primitive_opt()).collect::<Option<_>>()?;
+    let columns: Vec<&PrimitiveArray<T>> = of_numbers(columns)?;
     Some(Arc::new(if columns.iter().any(|column| column.null_count() > 0) {
         rows.map(|at| value(&columns, at)).collect()
     } else {
@@ -59,8 +58,7 @@ fn texts(
     columns: &[&ArrayRef],
     rows: impl Iterator<Item = (usize, usize)> + Clone,
 ) -> Option<ArrayRef> {
-    let columns: Vec<&StringArray> =
-        columns.iter().map(|column| column.as_string_opt()).collect::<Option<_>>()?;
+    let columns = of_texts(columns)?;
     Some(Arc::new(texts_of(rows.map(|at| value(&columns, at)))))
 }
 
@@ -73,6 +71,18 @@ pub fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>> + Clone) -> Str
     let mut builder = StringBuilder::with_capacity(rows, bytes);
     texts.for_each(|text| builder.append_option(text));
     builder.finish()
+}
+
+/// The columns, if all of them are of this type.
+pub(crate) fn of_numbers<'a, T: ArrowPrimitiveType>(
+    columns: &[&'a ArrayRef],
+) -> Option<Vec<&'a PrimitiveArray<T>>> {
+    columns.iter().map(|column| column.as_primitive_opt()).collect()
+}
+
+/// The columns, if all of them are of texts.
+pub(crate) fn of_texts<'a>(columns: &[&'a ArrayRef]) -> Option<Vec<&'a StringArray>> {
+    columns.iter().map(|column| column.as_string_opt()).collect()
 }
 
 /// What a row says.

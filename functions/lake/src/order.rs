@@ -5,14 +5,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Int64Type, UInt32Type};
+use arrow_array::types::{Int64Type, UInt32Type};
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, PrimitiveArray, RecordBatch, StringArray,
-    UInt32Array,
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, UInt32Array,
 };
 use arrow_schema::{ArrowError, SchemaRef};
 
-use crate::gather::{gathered_column, texts_of, value};
+use crate::gather::{gathered_column, of_numbers, of_texts, texts_of, value};
 
 /// Where a reading is among some batches.
 #[derive(Clone, Copy, Debug)]
@@ -181,12 +180,11 @@ impl<'a> Column<'a> {
         name: &str,
     ) -> Result<Self, ArrowError> {
         let columns = columns(batches, name)?;
-        let texts = columns.iter().map(|column| column.as_string_opt()).collect::<Option<_>>();
-        let column = texts.map(Self::Texts);
+        let column = of_texts(&columns).map(Self::Texts);
         let column = column.or_else(|| Numbered::of(&columns).map(Self::Numbered));
-        let column = column.or_else(|| numbers(&columns).map(Self::Ints));
-        let column = column.or_else(|| numbers(&columns).map(Self::Longs));
-        let column = column.or_else(|| numbers(&columns).map(Self::Doubles));
+        let column = column.or_else(|| of_numbers(&columns).map(Self::Ints));
+        let column = column.or_else(|| of_numbers(&columns).map(Self::Longs));
+        let column = column.or_else(|| of_numbers(&columns).map(Self::Doubles));
         let other = || ArrowError::NotYetImplemented(format!("rows in the order of {name}"));
         column.ok_or_else(other)
     }
@@ -207,15 +205,8 @@ impl<'a> Column<'a> {
     }
 }
 
-/// The columns, if all of them are of this type.
-fn numbers<'a, T: ArrowPrimitiveType>(
-    columns: &[&'a ArrayRef],
-) -> Option<Vec<&'a PrimitiveArray<T>>> {
-    columns.iter().map(|column| column.as_primitive_opt()).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use arrow_array::types::Float64Type;
     use arrow_array::{Array, BooleanArray, DictionaryArray};
     use arrow_ord::sort::{SortColumn, lexsort_to_indices};
@@ -296,7 +287,7 @@ mod tests {
     }
 
     /// What rows say, to the bit: no number is equal to itself that is none.
-    fn said(batch: &RecordBatch) -> Vec<String> {
+    pub(crate) fn said(batch: &RecordBatch) -> Vec<String> {
         let said = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64Type>() {
             Some(axis) if !axis.is_null(row) => format!("{:x}", axis.value(row).to_bits()),
             _ => format!("{:?}", column.slice(row, 1)),

@@ -297,10 +297,10 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
         for Stretch { group, rows } in stretches {
             let (chunk, all) = (self.metadata.row_group(*group).column(column), self.rows(*group)?);
             let described = chunk.column_descr_ptr();
-            let name = || described.name().to_owned();
+            let name = described.name();
             if usize::try_from(chunk.num_values())? != all {
                 let found = chunk.num_values();
-                return Err(ParquetError::General(format!("{}: {found} of {all} rows", name())));
+                return Err(ParquetError::General(format!("{name}: {found} of {all} rows")));
             }
             let bytes = Arc::clone(&self.bytes);
             let pages = SerializedPageReader::new(bytes, chunk, all, None)?;
@@ -312,7 +312,7 @@ impl<R: ChunkReader + 'static> Source<'_, R> {
                 let (found, ..) =
                     reader.read_records(wanted, Some(&mut levels), None, &mut values)?;
                 if found == 0 {
-                    return Err(ParquetError::EOF(format!("{}: {left} rows too few", name())));
+                    return Err(ParquetError::EOF(format!("{name}: {left} rows too few")));
                 }
                 if described.max_def_level() == 0 {
                     levels.resize(levels.len() + found, 1);
@@ -371,6 +371,7 @@ mod tests {
     use super::*;
     use crate::key::ObjectKey;
     use crate::object::{Footer, Ledger, Version, decode, encode};
+    use crate::order::tests::said;
     use crate::tables::{MACHINE_LEARNING_CURATED, Table};
 
     const TABLE: &Table = &MACHINE_LEARNING_CURATED;
@@ -420,16 +421,6 @@ mod tests {
         let names = TABLE.columns.iter().map(|column| column.name);
         let columns = names.zip(columns).map(|(name, column)| (name, column, true));
         RecordBatch::try_from_iter_with_nullable(columns).unwrap()
-    }
-
-    /// What rows say, to the bit: no number is equal to itself that is none.
-    fn said(rows: &RecordBatch) -> Vec<String> {
-        let said = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64Type>() {
-            Some(axis) if axis.is_valid(row) => format!("{:x}", axis.value(row).to_bits()),
-            _ => format!("{:?}", column.slice(row, 1)),
-        };
-        let row = |row| rows.columns().iter().map(|column| said(column, row)).collect();
-        (0..rows.num_rows()).map(row).collect()
     }
 
     proptest! {
