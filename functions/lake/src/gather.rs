@@ -1,13 +1,14 @@
 //! Copies rows of batches into one: of columns of the types that the tables have, and numbers that stand
 //! for texts.
 
+use std::iter;
 use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type, UInt32Type};
 use arrow_array::{Array, ArrayAccessor, ArrayRef, PrimitiveArray, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType};
+use arrow_schema::{ArrowError, DataType, FieldRef, SchemaRef};
 
 /// Some rows of batches of one schema, by the numbers of batch and row.
 pub fn gathered(
@@ -29,6 +30,21 @@ pub fn gathered_column(
     rows: impl Iterator<Item = (usize, usize)> + Clone,
 ) -> Result<ArrayRef, ArrowError> {
     let kind = columns.first().map_or(&DataType::Null, |column| column.data_type());
+    gathered_of(kind, columns, rows)
+}
+
+/// No rows. `RecordBatch::new_empty` knows how to make every type of Arrow: a function is larger for it.
+pub fn no_rows(schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let none = |field: &FieldRef| gathered_of(field.data_type(), &[], iter::empty());
+    let columns = schema.fields().iter().map(none).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+fn gathered_of(
+    kind: &DataType,
+    columns: &[&ArrayRef],
+    rows: impl Iterator<Item = (usize, usize)> + Clone,
+) -> Result<ArrayRef, ArrowError> {
     let gathered = match kind {
         DataType::Utf8 => texts(columns, rows),
         DataType::Int32 => numbers::<Int32Type>(columns, rows),

@@ -11,7 +11,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, SchemaRef};
 
-use crate::gather::{gathered_column, of_numbers, of_texts, texts_of, value};
+use crate::gather::{gathered_column, no_rows, of_numbers, of_texts, texts_of, value};
 
 /// Where a reading is among some batches.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ pub fn copied(
     rows: &[Place],
 ) -> Result<RecordBatch, ArrowError> {
     if rows.is_empty() {
-        return Ok(RecordBatch::new_empty(schema.clone()));
+        return no_rows(schema);
     }
     let copied = |name: &str| -> Result<ArrayRef, ArrowError> {
         let columns = columns(batches, name)?;

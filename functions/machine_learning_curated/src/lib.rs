@@ -31,13 +31,13 @@ mod unfinished;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use futures::try_join;
 use lake::derivation::{Settled, Target};
 use lake::error::Error;
 use lake::events::Delivery;
 use lake::function::{Function, Plan};
+use lake::gather::no_rows;
 use lake::index::Index;
 use lake::key::{ETag, KeyHash, ObjectKey, VersionDigest};
 use lake::lake::{Lake, Settings};
@@ -52,6 +52,7 @@ use lake::tables::{MACHINE_LEARNING_CURATED, Table};
 use self::day::Day;
 use self::input::Input;
 pub use self::motions::Motions;
+use self::rows::failed;
 use self::together::{Group, Inputs, PutTogether, Size};
 pub use self::transform::{Naming, Owners, Pairs, Steps};
 
@@ -245,7 +246,7 @@ async fn write_empty(
     report: &mut Report,
 ) -> Result<Option<Settled>, Error> {
     let table = &MACHINE_LEARNING_CURATED;
-    let rows = || Ok((RecordBatch::new_empty(table.schema()), Ledger::default()));
+    let rows = || Ok((no_rows(&table.schema()).map_err(failed)?, Ledger::default()));
     target.write(lake, table, version, rows, report).await
 }
 

@@ -10,7 +10,7 @@ use arrow_array::cast::AsArray;
 use arrow_schema::ArrowError;
 use lake::derivation::{Draft, Settled, Target, sorted};
 use lake::error::Error;
-use lake::gather::gathered;
+use lake::gather::{gathered, no_rows};
 use lake::lake::{Lake, Room};
 use lake::object::{Ledger, Version};
 use lake::report::Report;
@@ -48,7 +48,7 @@ impl Waiting {
     fn rows(&self) -> Result<RecordBatch, Error> {
         let table = &MACHINE_LEARNING_CURATED;
         match self.batches.as_slice() {
-            [] => Ok(RecordBatch::new_empty(table.schema())),
+            [] => no_rows(&table.schema()).map_err(failed),
             [rows] if !self.is_in_parts => Ok(rows.clone()),
             batches => {
                 let plain: Result<Vec<_>, _> = batches.iter().map(plain).collect();

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray, new_null_array};
+use arrow_array::{Array, ArrayRef, DictionaryArray, RecordBatch, StringArray};
 use arrow_buffer::ScalarBuffer;
-use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
+use arrow_schema::{ArrowError, Field, FieldRef, Schema};
 use lake::gather::{gathered, gathered_column, texts_of};
 use lake::key::{KeyHash, LakeKey};
 use lake::order::Column;
@@ -56,7 +56,7 @@ impl Steps {
         let mut columns = readings.columns().to_vec();
         let pseudonym = |text: &str| naming.key.device_pseudonym(text);
         columns[serial] = identified(&columns[serial], naming.identity, pseudonym);
-        let serials = columns[serial].as_string::<i32>().iter().collect();
+        let serials = numbered(columns[serial].as_string())?;
         let said = RecordBatch::try_new(readings.schema(), columns)?;
         Ok(Self { readings, said, serials })
     }
@@ -277,6 +277,20 @@ pub(crate) fn plain(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(MACHINE_LEARNING_CURATED.schema(), columns)
 }
 
+/// Each text once. Arrow's builder of these knows every type of Arrow ([`lake::gather::no_rows`]).
+fn numbered(texts: &StringArray) -> Result<DictionaryArray<UInt32Type>, ArrowError> {
+    let mut known = HashMap::new();
+    let mut once = Vec::new();
+    let mut number = |text| {
+        *known.entry(text).or_insert_with(|| {
+            once.push(text);
+            once.len() as u32 - 1
+        })
+    };
+    let numbers = texts.iter().map(|text| text.map(&mut number)).collect();
+    DictionaryArray::try_new(numbers, Arc::new(StringArray::from_iter_values(once)))
+}
+
 /// The text of each row.
 fn texts(numbered: &DictionaryArray<UInt32Type>) -> StringArray {
     let texts = numbered.values().as_string::<i32>();
@@ -340,7 +354,7 @@ pub(crate) fn identified(
 ) -> ArrayRef {
     match identity {
         Identity::Clear => Arc::clone(column),
-        Identity::None => new_null_array(&DataType::Utf8, column.len()),
+        Identity::None => Arc::new(StringArray::new_null(column.len())),
         Identity::Pseudonym => {
             let mut known: HashMap<&str, String> = HashMap::new();
             let mut builder = StringBuilder::new();
