@@ -33,6 +33,7 @@ const FOOTER: &str = "stedi.footer";
 /// Enough for the metadata of an object of a few row groups.
 const FOOTER_BYTES: u64 = 16 << 10;
 const ZSTD_LEVEL: i32 = 3;
+const _: () = assert!(ZSTD_LEVEL <= 3, ".cargo/config.toml leaves out what higher levels need");
 /// Room for what a sensor of three decimals says, seldom for one whose every value is another.
 const DOUBLES_DICTIONARY_BYTES_MAX: usize = 64 << 10;
 /// What only the tables of customers have.
