@@ -293,7 +293,6 @@ class Wiring(Infrastructure):
                         "IDENTITY",
                         "PSEUDONYM_KEY_SECRET",
                         "METRICS_NAMESPACE",
-                        "RUST_LOG",
                         "CLOSED_AFTER_DAYS",
                     },
                 )

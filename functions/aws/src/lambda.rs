@@ -24,9 +24,6 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tracing::{Instrument, error, info, info_span};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::clients::Clients;
 use crate::glue::GlueCatalog;
@@ -85,34 +82,11 @@ pub async fn run<F: Function>(function: F) -> ExitCode {
     }
 }
 
-/// Logs lines of JSON. `RUST_LOG` is a level, for the lake's own crates (what the clients of AWS say
-/// beyond `info` may hold what they carry: personal data), or directives, for whatever they name.
+/// Logs lines of JSON. What the clients of AWS say beyond `info` may hold what they carry, personal
+/// data: it is not compiled in (`Cargo.toml`).
 fn log_as_json() {
-    let wanted = std::env::var("RUST_LOG").unwrap_or_default();
-    let wanted = match wanted.parse::<LevelFilter>() {
-        Ok(level) => Targets::new()
-            .with_default(level.min(LevelFilter::INFO))
-            .with_targets(OUR_CRATES.map(|name| (name, level))),
-        Err(_) => wanted
-            .parse::<Targets>()
-            .ok()
-            .filter(|_| !wanted.is_empty())
-            .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)),
-    };
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_target(false);
-    tracing_subscriber::registry().with(wanted).with(lines).init();
+    tracing_subscriber::fmt().json().flatten_event(true).with_target(false).init();
 }
-
-const OUR_CRATES: [&str; 8] = [
-    "aws",
-    "lake",
-    "customer_landing_to_trusted",
-    "accelerometer_landing_to_trusted",
-    "customer_trusted_to_curated",
-    "step_trainer_landing_to_trusted",
-    "machine_learning_curated",
-    "readings_compacted",
-];
 
 struct Lambda<F> {
     function: F,
@@ -225,4 +199,14 @@ fn now_ms() -> u64 {
 fn print(document: &Value) {
     // A function whose output nobody takes still does its work.
     let _ = writeln!(std::io::stdout().lock(), "{document}");
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::level_filters::{LevelFilter, STATIC_MAX_LEVEL};
+
+    #[test]
+    fn what_the_clients_say_of_what_they_carry_is_not_compiled_in() {
+        assert_eq!(STATIC_MAX_LEVEL, LevelFilter::INFO);
+    }
 }
