@@ -1,13 +1,15 @@
 """Times how the functions start: from spawn to the first poll, and to the first answer.
 
     cargo lambda build --release
-    python tests/bench/cold_start.py [--built target/lambda] [--runs 30]
+    python tests/bench/cold_start.py [--built target/lambda] [--runs 30] [--deployed DIR]
 
 Plays the Runtime API of Lambda to each function's `bootstrap`, and gives it one event: a landing
 object, or what follows from one, that is gone by now. So the answer takes the making of clients,
 key and lake, and the first looks at the bucket; S3, Secrets Manager and the catalog are a stand-in
 in this process, which answers at once, without TLS. What Lambda itself does before it spawns, and
-the network, are not in it. Results go to COLD-START.md.
+the network, are not in it. What is deployed is built for arm64 (template.yaml), and does not run
+here: `--deployed` names the folder of such a build, whose sizes are told beside. Results go to
+COLD-START.md.
 """
 
 from __future__ import annotations
@@ -196,7 +198,6 @@ def answer(stand_in: StandIn, bootstrap: Path) -> Started:
         "LAKE_BUCKET": "lake",
         "PATH": os.environ["PATH"],
         "PSEUDONYM_KEY_SECRET": "key",
-        "RUST_LOG": "WARN",
     }
     with tempfile.TemporaryFile() as log:
         spawned_s = time.perf_counter()
@@ -222,7 +223,12 @@ def zip_bytes(bootstrap: Path) -> int:
         return Path(file.name).stat().st_size
 
 
-def line(bootstrap: Path, runs: int) -> str:
+def sizes(bootstrap: Path) -> list[str]:
+    """Zipped and not, megabytes."""
+    return [f"{size / 1e6:.1f}" for size in (zip_bytes(bootstrap), bootstrap.stat().st_size)]
+
+
+def line(bootstrap: Path, runs: int, deployed: Path | None) -> str:
     """What is found of a function, after a first run that makes the lake."""
     name = bootstrap.parent.name
     event = (ROOT / "events" / name / EVENT).read_bytes()
@@ -233,8 +239,8 @@ def line(bootstrap: Path, runs: int) -> str:
     for taken in ([run.polled_ms for run in runs_of], [run.answered_ms for run in runs_of]):
         cells += [f"{statistics.median(taken):.1f}", f"{max(taken):.1f}"]
     cells.append(str(runs_of[-1].calls))
-    sizes = (zip_bytes(bootstrap), bootstrap.stat().st_size)
-    cells += [f"{size / 1e6:.1f}" for size in sizes]
+    cells += sizes(bootstrap)
+    cells += sizes(deployed / name / "bootstrap") if deployed else ["", ""]
     return f"| `{name}` | {' | '.join(cells)} |"
 
 
@@ -243,18 +249,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="How the functions start.")
     parser.add_argument("--built", type=Path, default=ROOT / "target" / "lambda")
     parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--deployed", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("COLD-START.md"))
     arguments = parser.parse_args()
     functions = sorted(event.parent.name for event in (ROOT / "events").glob(f"*/{EVENT}"))
     bootstraps = [arguments.built / function / "bootstrap" for function in functions]
-    for bootstrap in bootstraps:
+    deployed = [arguments.deployed / it / "bootstrap" for it in functions if arguments.deployed]
+    for bootstrap in bootstraps + deployed:
         if not bootstrap.is_file():
+            for_arm64 = " --arm64" if bootstrap in deployed else ""
             print(
-                f"{bootstrap} is not there; build it: cargo lambda build --release", file=sys.stderr
+                f"{bootstrap} is not there; build it: cargo lambda build --release{for_arm64}",
+                file=sys.stderr,
             )
             return 2
     try:
-        lines = [line(bootstrap, arguments.runs) for bootstrap in bootstraps]
+        lines = [line(bootstrap, arguments.runs, arguments.deployed) for bootstrap in bootstraps]
     except Failed as failed:
         print(failed, file=sys.stderr)
         return 1
@@ -264,8 +274,9 @@ def main() -> int:
 {arguments.runs} runs, milliseconds from spawn; written by `tests/bench/cold_start.py`, which says
 what is in it.
 
-| function | first poll | longest | first answer | longest | calls until then | zip, MB | unzipped |
-|---|---:|---:|---:|---:|---:|---:|---:|
+| function | first poll | longest | first answer | longest | calls until then | zip, MB | \
+unzipped | zip for arm64 | unzipped |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {chr(10).join(lines)}
 """
     arguments.out.write_text(document, encoding="utf-8")
