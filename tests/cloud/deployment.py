@@ -13,6 +13,7 @@ import copy
 import json
 import os
 import random
+import shlex
 import sys
 import tempfile
 import threading
@@ -56,9 +57,10 @@ def emulator() -> str:
     return os.environ["STEDI_RIE"]
 
 
-def bootstrap(function: str) -> str:
-    """The binary of a function, as `cargo lambda build` leaves it."""
-    return str(Path(os.environ["STEDI_LAMBDA"]) / function / "bootstrap")
+def bootstrap(function: str) -> list[str]:
+    """The binary of a function, as `cargo lambda build` leaves it, behind what runs it."""
+    runner = shlex.split(os.environ.get("STEDI_LAMBDA_RUNNER", ""))
+    return [*runner, str(Path(os.environ["STEDI_LAMBDA"]) / function / "bootstrap")]
 
 
 class Emulated:
@@ -83,7 +85,7 @@ class Emulated:
             emulator(),
             *("--runtime-interface-emulator-address", self.address),
             *("--runtime-api-address", f"127.0.0.1:{free_port()}"),
-            bootstrap(self.function),
+            *bootstrap(self.function),
         ]
         environment = {
             "PATH": os.environ["PATH"],

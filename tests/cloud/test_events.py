@@ -326,7 +326,7 @@ class Wrong(Lake):
             for function in FUNCTIONS:
                 with self.subTest(function=function, said=said):
                     done = subprocess.run(
-                        [bootstrap(function)],
+                        bootstrap(function),
                         env=environment | {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9"},
                         capture_output=True,
                         text=True,

@@ -109,3 +109,18 @@ pub(crate) fn value<T: ArrayAccessor + Copy>(
     let column = columns[column];
     (!column.is_null(row)).then(|| column.value(row))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::TABLES;
+
+    #[test]
+    fn every_table_can_be_without_rows() {
+        for table in TABLES {
+            let schema = table.schema();
+            let none = no_rows(&schema).unwrap_or_else(|error| panic!("{}: {error}", table.name));
+            assert_eq!(none, RecordBatch::new_empty(schema));
+        }
+    }
+}
