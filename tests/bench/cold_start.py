@@ -1,14 +1,15 @@
 """Times how the functions start: from spawn to the first poll, and to the first answer.
 
     cargo lambda build --release
-    python tests/bench/cold_start.py [--built target/lambda] [--runs 30] [--deployed DIR]
+    CARGO_TARGET_DIR=target/arm64 cargo lambda build --release --arm64
+    python tests/bench/cold_start.py [--built target/lambda] [--deployed target/arm64/lambda]
 
 Plays the Runtime API of Lambda to each function's `bootstrap`, and gives it one event: a landing
 object, or what follows from one, that is gone by now. So the answer takes the making of clients,
 key and lake, and the first looks at the bucket; S3, Secrets Manager and the catalog are a stand-in
 in this process, which answers at once, without TLS. What Lambda itself does before it spawns, and
-the network, are not in it. What is deployed is built for arm64 (template.yaml), and does not run
-here: `--deployed` names the folder of such a build, whose sizes are told beside. Results go to
+the network, are not in it. What is deployed is built for arm64 (template.yaml) and not timed:
+`--deployed` names the folder of such a build, whose sizes are told beside. Results go to
 COLD-START.md.
 """
 
@@ -32,6 +33,9 @@ from urllib.parse import unquote, urlsplit
 
 from bench import ROOT, commit, machine
 
+BUILD = "cargo lambda build --release"
+# In a folder of its own: the two builds leave their binaries under the same names.
+BUILD_DEPLOYED = "CARGO_TARGET_DIR=target/arm64 cargo lambda build --release --arm64"
 # Of each function, in a folder of its name.
 EVENT = "sqs_eventbridge.json"
 RUNTIME = "/2018-06-01/runtime"
@@ -257,11 +261,8 @@ def main() -> int:
     deployed = [arguments.deployed / it / "bootstrap" for it in functions if arguments.deployed]
     for bootstrap in bootstraps + deployed:
         if not bootstrap.is_file():
-            for_arm64 = " --arm64" if bootstrap in deployed else ""
-            print(
-                f"{bootstrap} is not there; build it: cargo lambda build --release{for_arm64}",
-                file=sys.stderr,
-            )
+            build = BUILD_DEPLOYED if bootstrap in deployed else BUILD
+            print(f"{bootstrap} is not there; build it: {build}", file=sys.stderr)
             return 2
     try:
         lines = [line(bootstrap, arguments.runs, arguments.deployed) for bootstrap in bootstraps]
